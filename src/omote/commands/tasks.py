@@ -1,0 +1,155 @@
+"""The files that ``omote capture`` is to make: which input goes where, checked before any work begins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from omote.commands import console
+from omote.errors import InputError
+
+if TYPE_CHECKING:
+    from omote.commands.capture import CaptureArgs
+
+FaceChoice = Literal["largest", "all"] | int
+
+
+@dataclass(frozen=True)
+class Task:
+    """One input and what is wanted of it. ``stem`` is the path that its results share, without an ending."""
+
+    source: Path
+    stem: Path
+    face: FaceChoice
+    smooth: float
+    overlay: bool
+    formats: tuple[str, ...]  # names known to omote.export
+    overwrite: bool
+    wait: bool = False  # whether to wait for another run that is at work on it
+
+    def performance_path(self, index: int) -> Path:
+        """The ``.omote`` file of a face; numbered only where all faces are asked for."""
+        return self.beside(f"_face{index}.omote" if self.face == "all" else ".omote")
+
+    def beside(self, ending: str) -> Path:
+        """The path of a result: the stem and ``ending``, such as ``_overlay.png``."""
+        return self.stem.with_name(self.stem.name + ending)
+
+
+def plan(args: CaptureArgs) -> list[Task]:
+    """The tasks that the arguments ask for.
+
+    Raises:
+        InputError: nothing to capture, a folder without photos and videos, an unknown format or option value.
+        OutputError: the output folder cannot be written to.
+    """
+    from omote import export
+    from omote.media.paths import prepare_target
+
+    if not 0.0 <= args.smooth <= 1.0:
+        raise InputError(
+            f"{args.smooth:g} is not in 0..1", where="--smooth", remedy="0 is off, 1 is strongest."
+        )
+    if args.jobs < 0:
+        raise InputError(f"{args.jobs} is not a number of files", where="--jobs", remedy="0 is automatic.")
+    face = parse_face(args.face)
+    wanted = tuple(form.name for form in export.parse_formats(args.to)) if args.to.strip() else ()
+    sources = expand(args.paths, args.output)
+    prepare_target(args.output / "probe.omote")
+    counts = Counter(source.stem for source in sources)
+    tasks: dict[str, Task] = {}
+    for source in sources:
+        name = source.stem if counts[source.stem] == 1 else source.name.replace(".", "-")
+        if name in tasks:
+            raise InputError(
+                f"{tasks[name].source} has the same name, and both would be written to {args.output}",
+                where=source,
+                remedy="Capture them into different folders with -o.",
+            )
+        tasks[name] = Task(
+            source, args.output / name, face, args.smooth, args.overlay, wanted, args.overwrite
+        )
+    return list(tasks.values())
+
+
+def parse_face(text: str) -> FaceChoice:
+    """The value of --face.
+
+    Raises:
+        InputError: neither a known word nor a number from 0.
+    """
+    if text.isdecimal():
+        return int(text)
+    word = console.pick(text, ("largest", "all"), "choice of face", "--face")
+    return "all" if word == "all" else "largest"
+
+
+def expand(paths: tuple[Path, ...], output: Path) -> list[Path]:
+    """The photos and videos among ``paths``: folders opened, each once, without the overlays of earlier runs.
+
+    What is wrong with a file is told when its turn comes, so that it does not stop the others.
+
+    Raises:
+        InputError: no path was given, none of them exists, or a folder holds no photo or video.
+    """
+    from omote.media.paths import check_readable, list_media
+
+    if not paths:
+        raise InputError("no photo, video or folder was given", remedy="Try `omote capture me.jpg`.")
+    if not any(path.exists() for path in paths):
+        check_readable(paths[0])
+    found: dict[Path, Path] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = [file for file in list_media(path) if not _is_result(file, output)]
+            if not inside:
+                raise InputError("there is no photo or video in this folder", where=path)
+        else:
+            inside = [path]
+        for file in inside:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _is_result(file: Path, output: Path) -> bool:
+    """Whether an earlier run wrote this file: NAME_overlay.* in the output folder or beside a NAME.omote."""
+    name, mark, _ = file.stem.rpartition("_overlay")
+    here = file.parent.resolve() == output.resolve()
+    return bool(mark) and (
+        here or any(file.with_name(f"{name}{end}.omote").exists() for end in ("", "_face0"))
+    )
+
+
+class Busy(Exception):
+    """Another run is at work on the same result."""
+
+
+@contextmanager
+def locked(task: Task) -> Iterator[None]:
+    """Keep other runs from working on the task's results. A lock left by a process that died is taken over.
+
+    Raises:
+        Busy: another run is at work on it, and the task is not to wait.
+        OutputError: the folder cannot be written to.
+    """
+    from filelock import SoftFileLock, Timeout
+
+    from omote.media.paths import output_error
+
+    path = task.stem.with_name(f".{task.stem.name}.omote-lock")
+    lock = SoftFileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if task.wait else 0.5, poll_interval=0.1)
+    except Timeout:
+        raise Busy(f"another run (process {lock.pid}) is making it") from None
+    except OSError as error:
+        raise output_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
