@@ -6,6 +6,8 @@ import io
 import logging
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,12 +72,13 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
         what = "this is a performance, not an image" if fmt == "omote" else "this is a video, not an image"
         raise InputError(what if fmt else "this is not an image that can be read", where=path)
     try:
-        image = open_pillow(path)
-        check_size(*image.size, path, max_pixels)
-        frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
-        if frames > 1 and image.format != "MPO":  # MPO: a JPEG with a preview or a second eye behind it
-            logger.warning("%s: holds %d frames; the first one is used", path, frames)
-        array = to_rgb8(image)
+        with open_pillow(path) as image:
+            check_size(*image.size, path, max_pixels)
+            frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
+            if frames > 1 and image.format != "MPO":  # MPO: a JPEG with a preview or a second eye behind it
+                logger.warning("%s: holds %d frames; the first one is used", path, frames)
+            _check_planes(image, path)
+            return to_rgb8(image)
     except InputError:
         raise
     except MemoryError as error:
@@ -88,28 +91,29 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
             where=path,
             remedy="Copy or export it again.",
         ) from error
-    return array
 
 
-def open_pillow(path: Path) -> Image.Image:
+@contextmanager
+def open_pillow(path: Path) -> Iterator[Image.Image]:
     """Open (not decode) with the decoders of `_FORMATS` only; the size check is the caller's."""
     from PIL import Image
 
     Image.init()  # registers every decoder, once
-    with _open_lock, warnings.catch_warnings():  # Pillow's limit is a global, and lower than ours
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path, formats=[f for f in _FORMATS if f in Image.OPEN])
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with path.open("rb") as file:
+        with _open_lock, warnings.catch_warnings():  # Pillow's limit is a global, and lower than ours
+            warnings.simplefilter("ignore")
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        yield image
 
 
 def to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
     """Decode, turn upright, and convert to (H, W, 3) uint8 sRGB; see `read_image`."""
     from PIL import Image, ImageOps
 
-    _check_planes(image)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd EXIF and TIFF tags are not the user's concern
         image.load()
@@ -202,7 +206,7 @@ def _upright(image: Image.Image, ops: Any) -> Image.Image:
     return image if turned is None else turned
 
 
-def _check_planes(image: Image.Image) -> None:
+def _check_planes(image: Image.Image, path: Path) -> None:
     """Refuse TIFFs that Pillow decodes wrongly: 16-bit samples with one plane per channel."""
     tags = getattr(image, "tag_v2", None)
     if (
@@ -213,7 +217,7 @@ def _check_planes(image: Image.Image) -> None:
     ):
         raise InputError(
             "TIFF with 16-bit samples in separate colour planes is not supported",
-            where=getattr(image, "filename", None),
+            where=path,
             remedy="Save it with interleaved channels, or as PNG.",
         )
 

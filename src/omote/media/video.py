@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 
 from omote.errors import InputError
 from omote.media.animation import ANIMATION_FORMATS, animation_frames, animation_info
-from omote.media.images import MAX_PIXELS, check_size
+from omote.media.decode import CONTAINERS, VideoInfo, as_is, av_error, open_container, probe, to_rgb
 from omote.media.paths import PathLike, sniff
 
 if TYPE_CHECKING:
@@ -27,31 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("omote.media")
 
 Frame = tuple[float, NDArray[np.uint8]]
-DEFAULT_FPS = 30.0
-_CONTAINERS = {
-    "mp4": "mov,mp4,m4a,3gp,3g2,mj2",
-    "matroska": "matroska,webm",
-    "avi": "avi",
-    "flv": "flv",
-    "mpegts": "mpegts",
-    "mpegps": "mpeg,mpegvideo",
-    "asf": "asf",
-    "ogg": "ogg",
-    "y4m": "yuv4mpegpipe",
-}
-_REMEDY = "Copy or export it again, as an .mp4 file."
-
-
-@dataclass
-class _Info:
-    coded_size: tuple[int, int]  # as decoded, pixels made square
-    orient: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    turned: bool  # the sides swap
-    fps: float
-    duration: float | None
-    frame_count: int | None
-    has_audio: bool
-    start: float
 
 
 class VideoReader:
@@ -74,9 +47,9 @@ class VideoReader:
         self._fmt, self._prefetch = fmt, prefetch
         if fmt in ANIMATION_FORMATS:
             size, fps, count, duration = animation_info(path)
-            self._info = _Info(size, _as_is, False, fps, duration, count, False, 0.0)
+            self._info = VideoInfo(size, as_is, False, fps, duration, count, False, 0.0)
         else:
-            self._info = _probe(path, fmt)
+            self._info = probe(path, fmt)
         info = self._info
         width, height = info.coded_size
         ratio = 1.0 if max_side is None else min(1.0, max_side / max(width, height))
@@ -104,13 +77,13 @@ class VideoReader:
             yield from animation_frames(self, self._target)
             return
         count, last_end = 0, 0.0
-        with closing(_open(self.path, self._fmt)) as container:
+        with closing(open_container(self.path, self._fmt)) as container:
             decoded = self._decode(container)
             for frame in decoded:
                 time = clock(None if frame.pts is None else float(frame.pts * frame.time_base))
                 try:
-                    pixels = self._info.orient(_rgb(frame, self._target))
-                except (_av_error(), ValueError, MemoryError) as error:
+                    pixels = self._info.orient(to_rgb(frame, self._target))
+                except (av_error(), ValueError, MemoryError) as error:
                     self.skipped += 1
                     logger.debug("%s: a frame at %.3f s cannot be converted (%s)", self.path, time, error)
                     continue
@@ -120,7 +93,7 @@ class VideoReader:
 
     def _decode(self, container: av.container.InputContainer) -> Iterator[Any]:
         stream = container.streams.video[0]
-        errors = _av_error()
+        errors = av_error()
         packets = container.demux(stream)
         while True:
             try:
@@ -191,7 +164,7 @@ def open_video(path: PathLike, *, prefetch: bool = False, max_side: int | None =
     if max_side is not None and max_side < 1:
         raise InputError(f"max_side is {max_side}, expected at least 1", where=path)
     fmt = sniff(path)
-    if fmt not in _CONTAINERS and fmt not in ANIMATION_FORMATS:
+    if fmt not in CONTAINERS and fmt not in ANIMATION_FORMATS:
         if fmt in ("", "omote"):
             raise InputError("this is not a video that can be read", where=path, remedy="Convert it to .mp4.")
         raise InputError("this is a still image, not a video", where=path)
@@ -217,137 +190,6 @@ class _Clock:
                 time = self.last + self.step / 100
         self.last = time
         return time
-
-
-def _av_error() -> type[Exception]:
-    import av
-
-    error: type[Exception] = av.FFmpegError
-    return error
-
-
-def _open(path: Path, fmt: str) -> av.container.InputContainer:
-    """Open one local file as the container it is, with a pixel limit; it cannot pull in other files."""
-    import av
-
-    options = {
-        "protocol_whitelist": "file",
-        "format_whitelist": _CONTAINERS[fmt],
-        "max_pixels": str(MAX_PIXELS),
-    }
-    try:
-        container = av.open(os.path.abspath(path), options=options, metadata_errors="replace")
-    except Exception as error:  # FFmpegError and whatever a hostile header brings about
-        raise InputError(
-            f"the video is damaged or cut off ({_short(error)})", where=path, remedy=_REMEDY
-        ) from error
-    try:
-        if not container.streams.video:
-            raise InputError("there are no pictures in this file (sound only?)", where=path)
-        stream = container.streams.video[0]
-        check_size(stream.width or 1, stream.height or 1, path)
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(4, os.cpu_count() or 1)
-    except InputError:
-        container.close()
-        raise
-    except Exception as error:  # no decoder for the codec
-        container.close()
-        raise InputError(
-            f"its video codec cannot be decoded ({_short(error)})", where=path, remedy=_REMEDY
-        ) from error
-    return container
-
-
-def _probe(path: Path, fmt: str) -> _Info:
-    """Header facts and the first frame's size and orientation."""
-    with closing(_open(path, fmt)) as container:
-        stream = container.streams.video[0]
-        first, failure = None, ""
-        try:
-            for packet in container.demux(stream):
-                try:
-                    first = next((f for f in packet.decode() if not f.is_corrupt), None)
-                except _av_error() as error:
-                    failure = _short(error)
-                if first is not None:
-                    break
-        except Exception as error:  # noqa: BLE001
-            failure = _short(error)
-        if first is None:
-            why = f" ({failure})" if failure else ""
-            raise InputError(f"no frame of this video can be decoded{why}", where=path, remedy=_REMEDY)
-        check_size(first.width, first.height, path)
-        sar = stream.sample_aspect_ratio
-        ratio = float(sar) if sar and 0.1 < sar < 10 else 1.0
-        width = max(1, round(first.width * ratio))
-        check_size(width, first.height, path)
-        rate = stream.average_rate or stream.guessed_rate
-        fps = float(rate) if rate and 0.01 < rate < 1000 else DEFAULT_FPS
-        duration: float | None = None
-        if stream.duration and stream.time_base and stream.duration > 0:
-            duration = float(stream.duration * stream.time_base)
-        elif container.duration and container.duration > 0:
-            duration = container.duration / 1e6
-        count = stream.frames or (round(duration * fps) if duration else None)
-        start = container.start_time
-        if start is None or not -1e12 < start < 1e15:
-            start = 0
-        orient, turned = _orientation(first)
-        return _Info(
-            (width, first.height),
-            orient,
-            turned,
-            fps,
-            duration,
-            count or None,
-            bool(container.streams.audio),
-            start / 1e6,
-        )
-
-
-def _as_is(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return array
-
-
-def _orientation(frame: Any) -> tuple[Callable[[NDArray[np.uint8]], NDArray[np.uint8]], bool]:
-    """What the display matrix asks for: an array function, and whether the sides swap.
-
-    FFmpeg's matrix [a b u; c d v; x y w] takes a stored pixel (p, q) to (a p + c q + x, b p + d q + y), x
-    right, y down.
-    """
-    from av.sidedata.sidedata import Type
-
-    side = frame.side_data.get(Type.DISPLAYMATRIX)
-    if side is None or side.buffer_size < 36:
-        return _as_is, False
-    a, b, _, c, d = (int(n) for n in np.frombuffer(bytes(side), dtype=np.int32)[:5])
-    turned = abs(b) + abs(c) > abs(a) + abs(d)
-    flip_x, flip_y = (c < 0, b < 0) if turned else (a < 0, d < 0)
-    if not (turned or flip_x or flip_y):
-        return _as_is, False
-
-    def orient(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        out = array.transpose(1, 0, 2) if turned else array
-        return np.ascontiguousarray(out[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
-
-    return orient, turned
-
-
-def _rgb(frame: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """One decoded frame as (H, W, 3) uint8 RGB of ``size`` (width, height)."""
-    # An untagged HD stream is BT.709 by convention; swscale would take BT.601.
-    untagged = frame.colorspace == 2 and (frame.width >= 1280 or frame.height > 576)
-    smaller = size[0] * size[1] < frame.width * frame.height
-    array: NDArray[np.uint8] = frame.to_ndarray(
-        format="rgb24",
-        width=size[0],
-        height=size[1],
-        src_colorspace="ITU709" if untagged else None,
-        interpolation="AREA" if smaller else "BILINEAR",
-        threads=1,
-    )
-    return array
 
 
 def _prefetched(source: Callable[[], Iterator[Frame]], depth: int = 4) -> Iterator[Frame]:
@@ -386,8 +228,3 @@ def _prefetched(source: Callable[[], Iterator[Frame]], depth: int = 4) -> Iterat
     finally:
         stop.set()
         thread.join()
-
-
-def _short(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())[:120]
