@@ -1,0 +1,124 @@
+"""The rig as the exporters see it: numpy in, numpy out, in the control space of the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omote.errors import InputError
+
+if TYPE_CHECKING:
+    from omote.controls import ControlSpace
+    from omote.performance import Performance
+
+BATCH = 32
+KEPT_FRAMES = 384  # about 25 MB of the embedded head
+
+Evaluate = Callable[[np.ndarray], np.ndarray]
+"""Control values (B, C) -> vertices (B, V, 3) float32, metres, head space."""
+
+
+def default_rig() -> Any:
+    """The embedded 102-control head."""
+    from omote.rigs.facs import load_rig
+
+    return load_rig()
+
+
+def identity_of(performance: Performance, rig: Any) -> np.ndarray:
+    """The take's identity coefficients for ``rig`` (I,), zeros where the take has none.
+
+    Raises:
+        InputError: the take's identity has another size than the rig's.
+    """
+    size = len(rig.identity_space)
+    name = getattr(rig, "name", "facs")
+    given = performance.identity.get(name)
+    if given is None:
+        return np.zeros(size, np.float32)
+    values = np.asarray(given, np.float32)
+    if values.shape != (size,):
+        raise InputError(
+            f"the identity '{name}' has {values.size} coefficients, the rig has {size}",
+            where="performance.identity",
+            remedy="Export with the rig the take was captured on",
+        )
+    return values
+
+
+def rig_evaluator(rig: Any, identity: np.ndarray, space: ControlSpace) -> Evaluate:
+    """A function from control values in ``space`` to vertices of ``rig`` with a fixed identity.
+
+    Args:
+        rig: satisfies the Rig contract (``space``, ``forward(controls, identity)``).
+        identity: (I,) coefficients.
+        space: the space of the values given to the returned function; converted to the rig's where they
+            differ.
+    """
+    import torch
+
+    person = torch.from_numpy(np.array(identity, dtype=np.float32))
+    convert = space.name != rig.space.name
+
+    def evaluate(values: np.ndarray) -> np.ndarray:
+        values = np.asarray(values, np.float32)
+        controls = space.convert(values, to=rig.space) if convert else values
+        out = []
+        with torch.no_grad():
+            for start in range(0, len(controls), BATCH):
+                block = torch.from_numpy(np.array(controls[start : start + BATCH], dtype=np.float32))
+                out.append(rig(block, person.expand(len(block), -1)).cpu().numpy())
+        return np.concatenate(out).astype(np.float32, copy=False)
+
+    return evaluate
+
+
+class TakeVertices:
+    """The rig over a take, a block of frames at a time; short takes are evaluated once and kept."""
+
+    def __init__(self, evaluate: Evaluate, values: np.ndarray) -> None:
+        self._evaluate, self._values = evaluate, values
+        self._kept = evaluate(values) if len(values) <= KEPT_FRAMES else None
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __call__(self, frames: slice | np.ndarray) -> np.ndarray:
+        """Vertices (B, V, 3) float32 of a slice or of frame numbers."""
+        return self._evaluate(self._values[frames]) if self._kept is None else self._kept[frames]
+
+
+def batches(count: int, size: int = BATCH) -> Iterator[slice]:
+    """Consecutive slices that cover ``range(count)``."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def rig_array(rig: Any, name: str) -> np.ndarray:
+    """A tensor or array attribute of the rig as numpy."""
+    value = getattr(rig, name)
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray, weld: np.ndarray | None = None) -> np.ndarray:
+    """Area-weighted vertex normals (V, 3), unit length, continuous over UV seams.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3) indices.
+        weld: (V,) index of the canonical vertex of each vertex; None: every vertex is its own.
+    """
+    weld = np.arange(len(vertices)) if weld is None else weld
+    welded = weld[faces]
+    a, b, c = (vertices[welded[:, k]].astype(np.float64) for k in range(3))
+    cross = np.cross(b - a, c - a)
+    total = np.empty((len(vertices), 3))
+    for axis in range(3):
+        weights = np.repeat(cross[:, axis], 3)
+        total[:, axis] = np.bincount(welded.ravel(), weights, minlength=len(vertices))
+    total = total[weld]
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    up = np.array([0.0, 0.0, 1.0])
+    return np.where(length > 1e-20, total / np.maximum(length, 1e-20), up).astype(np.float32)

@@ -1,0 +1,121 @@
+"""Performance <-> .npz: plain numpy arrays, no pickles, readable with ``np.load(path, allow_pickle=False)``.
+
+Keys: ``controls`` (T, C), ``control_names`` (C,), ``space``, ``head_rotation`` (T, 3) axis-angle radians,
+``head_translation`` (T, 3) metres, ``confidence`` (T,), ``times`` (T,) seconds, ``fps``, ``camera_focal``,
+``camera_principal`` (2,), ``camera_size`` (2,) pixels, ``identity_<rig>`` (I,), ``source`` (JSON text),
+``control_confidence`` (T, C) where the take has it, and with ``vertices=True`` ``vertices`` (T, V, 3) metres
+in head space with ``faces`` (F, 3).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omote.errors import FormatError, InputError
+from omote.export import evaluate as ev
+from omote.export.files import write_bytes
+
+if TYPE_CHECKING:
+    from omote.performance import Performance
+
+VERSION = 1
+
+
+def write_npz(
+    performance: Performance, path: str | Path, *, rig: Any = None, vertices: bool = False
+) -> list[Path]:
+    """Write the take as compressed arrays.
+
+    Args:
+        performance: the take.
+        path: the file to write.
+        rig: for ``vertices``; None for the embedded head.
+        vertices: also write the mesh of every frame.
+    """
+    camera = performance.camera
+    arrays: dict[str, Any] = {
+        "format": np.array("omote-npz"),
+        "version": np.array(VERSION),
+        "space": np.array(performance.space.name),
+        "control_names": np.array(performance.space.names),
+        "controls": np.asarray(performance.controls),
+        "head_rotation": np.asarray(performance.head_rotation),
+        "head_translation": np.asarray(performance.head_translation),
+        "confidence": np.asarray(performance.confidence),
+        "times": np.asarray(performance.times),
+        "fps": np.array(float(performance.fps)),
+        "camera_focal": np.array(float(camera.focal)),
+        "camera_principal": np.asarray(camera.principal, np.float64),
+        "camera_size": np.asarray(camera.size, np.int64),
+        "source": np.array(json.dumps(dict(performance.source), ensure_ascii=False)),
+    }
+    for name, values in performance.identity.items():
+        arrays[f"identity_{name}"] = np.asarray(values)
+    if performance.control_confidence is not None:
+        arrays["control_confidence"] = np.asarray(performance.control_confidence)
+    if vertices:
+        rig = ev.default_rig() if rig is None else rig
+        take = performance.with_space(rig.space)
+        arrays["vertices"] = ev.rig_evaluator(rig, ev.identity_of(take, rig), rig.space)(
+            np.asarray(take.controls)
+        )
+        arrays["faces"] = ev.rig_array(rig, "faces")
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return [write_bytes(path, stream.getvalue())]
+
+
+def read_npz(path: str | Path) -> Performance:
+    """Read a take written by :func:`write_npz`.
+
+    Raises:
+        InputError: missing or unreadable file. FormatError: other, damaged or newer file.
+    """
+    from omote.controls import space_by_name
+    from omote.performance import Camera, Performance
+
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            wanted = [n for n in archive.files if n not in ("vertices", "faces")]
+            data = {name: archive[name] for name in wanted}
+    except FileNotFoundError:
+        raise InputError("there is no such file", where=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read ({error.strerror or error})", where=path) from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise FormatError(f"this is not a plain .npz file ({error})", where=path) from None
+    if "format" not in data or str(data["format"]) != "omote-npz":
+        raise FormatError(
+            "this .npz was not written by Omote", where=path, remedy="It needs the keys of omote.export.npz"
+        )
+    if int(data["version"]) > VERSION:
+        raise FormatError("the file was written by a newer Omote", where=path, remedy="Update omote")
+    try:
+        space = space_by_name(str(data["space"]))
+        order = [list(data["control_names"]).index(name) for name in space.names]
+        sure = data.get("control_confidence")
+        return Performance(
+            space=space,
+            controls=data["controls"][:, order],
+            head_rotation=data["head_rotation"],
+            head_translation=data["head_translation"],
+            confidence=data["confidence"],
+            times=data["times"],
+            identity={n.removeprefix("identity_"): v for n, v in data.items() if n.startswith("identity_")},
+            camera=Camera(
+                focal=float(data["camera_focal"]),
+                principal=(float(data["camera_principal"][0]), float(data["camera_principal"][1])),
+                size=(int(data["camera_size"][0]), int(data["camera_size"][1])),
+            ),
+            source=json.loads(str(data["source"])),
+            control_confidence=None if sure is None else sure[:, order],
+        )
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise FormatError(f"the file is incomplete or damaged ({error})", where=path) from None

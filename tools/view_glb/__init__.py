@@ -1,0 +1,1 @@
+"""Maintainers' tool: see a GLB as three.js shows it, in headless Chromium."""
