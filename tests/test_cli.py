@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,27 @@ def run(
         cwd=cwd,
         env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", **environment},
     )
+
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """``omote`` in this process, which saves its start."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def called(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        words = list(map(str, arguments))
+        try:
+            code = main(words)
+        except SystemExit as left:
+            code = int(left.code or 0)
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, out, err)
+
+    return called
 
 
 def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -118,22 +140,22 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing is made for an input that is not there"
 
 
-def test_nothing_given() -> None:
-    assert_mistake(run("capture"), "no photo, video or folder was given")
-    assert_mistake(run("info"), "no file was given")
-    assert_mistake(run("export"), "no performance was given")
+def test_nothing_given(call: Call) -> None:
+    assert_mistake(call("capture"), "no photo, video or folder was given")
+    assert_mistake(call("info"), "no file was given")
+    assert_mistake(call("export"), "no performance was given")
 
 
-def test_an_unknown_format_is_told_with_the_nearest(take_file: Path) -> None:
-    assert_mistake(run("export", take_file, "--to", "gbl"), "'gbl'", "Did you mean glb?")
+def test_an_unknown_format_is_told_with_the_nearest(call: Call, take_file: Path) -> None:
+    assert_mistake(call("export", take_file, "--to", "gbl"), "'gbl'", "Did you mean glb?")
     photo = take_file.with_name("a.png")
     photo.write_bytes(b"x")
-    assert_mistake(run("capture", photo, "--to", "livelnk"), "'livelnk'", "Did you mean livelink?")
-    assert_mistake(run("convert", take_file, take_file.with_name("a.fbx")), "a.fbx", ".glb")
+    assert_mistake(call("capture", photo, "--to", "livelnk"), "'livelnk'", "Did you mean livelink?")
+    assert_mistake(call("convert", take_file, take_file.with_name("a.fbx")), "a.fbx", ".glb")
 
 
-def test_an_option_that_no_format_has(take_file: Path) -> None:
-    assert_mistake(run("export", take_file, "--to", "npz", "--targets", "arkit"), "targets", "npz")
+def test_an_option_that_no_format_has(call: Call, take_file: Path) -> None:
+    assert_mistake(call("export", take_file, "--to", "npz", "--targets", "arkit"), "targets", "npz")
 
 
 @pytest.mark.parametrize(
@@ -145,23 +167,25 @@ def test_an_option_that_no_format_has(take_file: Path) -> None:
         (("--jobs", "-2"), ("--jobs",)),
     ],
 )
-def test_a_value_out_of_range(tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_a_value_out_of_range(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
     photo = tmp_path / "a.png"
     photo.write_bytes(b"x")
-    assert_mistake(run("capture", photo, *arguments, cwd=tmp_path), *words)
+    assert_mistake(call("capture", photo, *arguments), *words)
 
 
-def test_a_folder_without_media(tmp_path: Path) -> None:
+def test_a_folder_without_media(call: Call, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    assert_mistake(run("capture", tmp_path), str(tmp_path), "no photo or video")
+    assert_mistake(call("capture", tmp_path), str(tmp_path), "no photo or video")
 
 
-def test_a_file_that_is_no_performance(tmp_path: Path) -> None:
+def test_a_file_that_is_no_performance(call: Call, tmp_path: Path) -> None:
     bad = tmp_path / "bad 悪い.omote"
     bad.write_bytes(b"\x00" * 100)
-    assert_mistake(run("info", bad), bad.name, "not an Omote performance")
-    assert_mistake(run("export", bad, "--to", "npz"), bad.name)
-    assert_mistake(run("convert", bad, tmp_path / "b.npz"), bad.name)
+    assert_mistake(call("info", bad), bad.name, "not an Omote performance")
+    assert_mistake(call("export", bad, "--to", "npz"), bad.name)
+    assert_mistake(call("convert", bad, tmp_path / "b.npz"), bad.name)
 
 
 def test_an_output_that_cannot_be_written(take_file: Path) -> None:
@@ -172,17 +196,17 @@ def test_an_output_that_cannot_be_written(take_file: Path) -> None:
     assert_mistake(run("capture", photo, "-o", blocked), "cannot be written")
 
 
-def test_convert_onto_itself(take_file: Path) -> None:
+def test_convert_onto_itself(call: Call, take_file: Path) -> None:
     before = take_file.read_bytes()
-    assert_mistake(run("convert", take_file, take_file), "same file")
+    assert_mistake(call("convert", take_file, take_file), "same file")
     assert take_file.read_bytes() == before
 
 
-def test_an_unknown_space_and_an_empty_cut(take_file: Path) -> None:
+def test_an_unknown_space_and_an_empty_cut(call: Call, take_file: Path) -> None:
     target = take_file.with_name("b.omote")
-    assert_mistake(run("convert", take_file, target, "--space", "flame"), "flame", "arkit52")
-    assert_mistake(run("convert", take_file, target, "--start", "9"), "no frames")
-    assert_mistake(run("rig", "list", "no_such_*"), "no_such_*")
+    assert_mistake(call("convert", take_file, target, "--space", "flame"), "flame", "arkit52")
+    assert_mistake(call("convert", take_file, target, "--start", "9"), "no frames")
+    assert_mistake(call("rig", "list", "no_such_*"), "no_such_*")
     assert not target.exists()
 
 
@@ -229,11 +253,11 @@ def test_a_pipe_that_closes_early(take_file: Path) -> None:
 # ---- results ----
 
 
-def test_info(take_file: Path) -> None:
-    done = run("info", take_file)
+def test_info(call: Call, take_file: Path) -> None:
+    done = call("info", take_file)
     assert done.returncode == 0
     assert "frames: 50" in done.stdout
-    facts = json.loads(run("info", take_file, "--json").stdout)
+    facts = json.loads(call("info", take_file, "--json").stdout)
     assert facts[0]["kind"] == "performance"
     assert facts[0]["frames"] == 50
     assert facts[0]["file"] == str(take_file)
@@ -247,18 +271,18 @@ def test_info_of_a_photo(tmp_path: Path) -> None:
     assert json.loads(done.stdout)[0]["size"] == "40 x 30 px"
 
 
-def test_export_several(take_file: Path, tmp_path: Path) -> None:
-    done = run("export", take_file, "--to", "npz,arkit-csv", "-o", tmp_path / "out", "--json")
+def test_export_several(call: Call, take_file: Path, tmp_path: Path) -> None:
+    done = call("export", take_file, "--to", "npz,arkit-csv", "-o", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr
     outputs = json.loads(done.stdout)["results"][0]["outputs"]
     assert sorted(Path(output).name for output in outputs) == ["take.arkit.csv", "take.npz"]
     assert all(Path(output).is_file() for output in outputs)
 
 
-def test_convert_cuts_resamples_mirrors_and_renames(take: Performance, take_file: Path) -> None:
+def test_convert_cuts_resamples_mirrors_and_renames(call: Call, take: Performance, take_file: Path) -> None:
     target = take_file.with_name("short.omote")
     arguments = ("--start", "0.8", "--end", "1.6", "--fps", "50", "--mirror", "--space", "arkit52")
-    assert run("convert", take_file, target, *arguments).returncode == 0
+    assert call("convert", take_file, target, *arguments).returncode == 0
     made = Performance.load(target)
     assert made.space == ARKIT52
     assert made.times[0] == pytest.approx(0.8)
@@ -269,16 +293,16 @@ def test_convert_cuts_resamples_mirrors_and_renames(take: Performance, take_file
     assert made.head_rotation[0] == pytest.approx([0.1, -0.2, 0.0])
 
 
-def test_rig_list() -> None:
-    rows = json.loads(run("rig", "list", "lid_close_*", "--json").stdout)
+def test_rig_list(call: Call) -> None:
+    rows = json.loads(call("rig", "list", "lid_close_*", "--json").stdout)
     assert [row["name"] for row in rows] == ["lid_close_L", "lid_close_R"]
     assert rows[0]["mirror"] == "lid_close_R"
-    everything = run("rig", "list").stdout
+    everything = call("rig", "list").stdout
     assert all(name in everything for name in FACS102.names)
-    assert "eyeBlinkLeft" in run("rig", "list", "--space", "arkit52").stdout
+    assert "eyeBlinkLeft" in call("rig", "list", "--space", "arkit52").stdout
 
 
-def test_weights_list() -> None:
-    rows = json.loads(run("weights", "list", "--json").stdout)
+def test_weights_list(call: Call) -> None:
+    rows = json.loads(call("weights", "list", "--json").stdout)
     assert "face_landmarker" in [row["name"] for row in rows]
     assert rows[0]["sha256"] == "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_the_changelog_is_about_this_version() -> None:
 
 def test_only_one_opencv_is_asked_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    wanted = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert not [name for name in wanted if name.lower().startswith("opencv")], "mediapipe brings it"
     assert len(re.findall(r"^opencv", pinned, re.MULTILINE)) == 1
@@ -115,7 +116,7 @@ def test_everything_needed_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = {
-        re.split(r"[\[<>=!~ ]", name)[0].lower() for name in sum(extras.values(), project["dependencies"])
+        re.split(r"[\[<>=!~ ]", name)[0].lower() for name in chain(project["dependencies"], *extras.values())
     }
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {name.lower().replace("_", "-") for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}

@@ -77,7 +77,8 @@ def _capture_one(task: Task, report: Report) -> dict[str, Any]:
     status = "complete" if takes else "captured"
     warnings: list[str] = []
     if not takes:
-        takes, warnings = _run_pipeline(task, digest, report)
+        takes, warnings = _run_pipeline(task, report)
+        takes = [_save(task, index, take, digest, len(takes)) for index, take in enumerate(takes)]
     outputs = []
     for index, take in enumerate(takes):
         outputs.append(task.performance_path(index))
@@ -180,8 +181,19 @@ def _is_newer(path: Path, than: Path) -> bool:
         return False
 
 
-def _run_pipeline(task: Task, digest: str, report: Report) -> tuple[list[Performance], list[str]]:
-    """Capture the file and save its performances; the overlay first, so that a saved one is complete."""
+def _save(task: Task, index: int, take: Performance, digest: str, faces: int) -> Performance:
+    source = {**take.source, "sha256": digest, _MARK: marker(task, faces)}
+    marked = take.with_(source=source)
+    marked.save(task.performance_path(index))
+    return marked
+
+
+def _run_pipeline(task: Task, report: Report) -> tuple[list[Performance], list[str]]:
+    """Capture the file and write its overlay; the performances are saved later, so that those mean complete.
+
+    Returns:
+        The performance of each face, and what the user should be told.
+    """
     from omote.capture import pipeline  # type: ignore[attr-defined]
 
     raise NotImplementedError(pipeline)
