@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import importlib.metadata
 import importlib.util
 import json
@@ -33,6 +34,11 @@ Progress = Callable[[int, int], None]
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
 _ATTEMPTS = 3
+_NETWORK_ERRORS = (
+    OSError,
+    http.client.HTTPException,
+    ValueError,
+)  # ValueError: a malformed address or header
 
 
 @dataclass(frozen=True)
@@ -180,7 +186,7 @@ def fetch(weight: Weight, *, progress: Progress | None = None) -> Path:
             try:
                 _transfer(weight, part, progress)
                 break
-            except (OSError, urllib.error.URLError, ValueError) as error:
+            except _NETWORK_ERRORS as error:
                 permanent = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
                 if permanent or _is_local(error) or attempt == _ATTEMPTS - 1:
                     raise
@@ -194,7 +200,7 @@ def fetch(weight: Weight, *, progress: Progress | None = None) -> Path:
                 remedy="A proxy may have changed it. " + _by_hand(weight),
             )
         os.replace(part, target)
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except _NETWORK_ERRORS as error:
         if _is_local(error):
             raise WeightsError(
                 f"the cache cannot be written to ({error})",

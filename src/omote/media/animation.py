@@ -59,7 +59,8 @@ def animation_frames(reader: VideoReader, size: tuple[int, int]) -> Iterator[tup
         while True:
             try:
                 image.seek(index)
-                step = _milliseconds(image.info) / 1000
+                image.load()
+                step = _milliseconds(image.info) / 1000  # WebP knows it only now
                 pixels = to_rgb8(image.copy())
             except EOFError:
                 break

@@ -7,7 +7,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +100,13 @@ def open_pillow(path: Path) -> Iterator[Image.Image]:
 
     Image.init()  # registers every decoder, once
     with path.open("rb") as file:
-        with _open_lock, warnings.catch_warnings():  # Pillow's limit is a global, and lower than ours
-            warnings.simplefilter("ignore")
+        with _open_lock, warnings.catch_warnings():  # both are global; and Pillow's limit is lower than ours
+            warnings.simplefilter("ignore")  # odd EXIF and TIFF tags are not the user's concern
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
                 image = Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
+                with suppress(Exception):  # read ahead, for its warnings; `_upright` reports what is wrong
+                    image.getexif()
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
         yield image
@@ -114,10 +116,8 @@ def to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
     """Decode, turn upright, and convert to (H, W, 3) uint8 sRGB; see `read_image`."""
     from PIL import Image, ImageOps
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd EXIF and TIFF tags are not the user's concern
-        image.load()
-        image = _upright(image, ImageOps)
+    image.load()
+    image = _upright(image, ImageOps)
     mode = image.mode
     if mode.startswith(("I", "F")):
         return np.ascontiguousarray(np.repeat(_scale_to_8_bits(image)[..., None], 3, axis=2))

@@ -248,6 +248,8 @@ def prepare_target(path: PathLike) -> tuple[Path, Path]:
         if target.is_dir():
             raise OutputError("this is a folder; give a file name", where=path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.lstat(target)  # says so if the name itself is impossible
         if target.exists() and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "the existing file is read-only")
         temporary = target.with_name(f".omote-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")

@@ -181,7 +181,7 @@ class _Clock:
         if pts is None:
             time = self.last + self.step if self.last >= 0 else 0.0
         else:
-            time = max(pts + self.shift, 0.0)
+            time = pts + self.shift if self.last >= 0 else max(pts + self.shift, 0.0)
         if self.last >= 0 and time <= self.last:
             if self.last - time > 1.0:  # the clock was set back (joined recordings): carry on from here
                 self.shift += self.last + self.step - time
