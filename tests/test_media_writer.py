@@ -198,6 +198,19 @@ def test_sound_that_the_container_cannot_hold_is_encoded_anew(tmp_path: Path) ->
         assert np.argmax(np.abs(np.fft.rfft(middle))) == pytest.approx(440, abs=2)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_damaged_sound_does_not_cost_the_pictures(tmp_path: Path, seed: int) -> None:
+    source = with_sound(tmp_path / "source.mkv")
+    data, rng = bytearray(source.read_bytes()), np.random.default_rng(seed)
+    for position in rng.integers(len(data) // 4, len(data), 40):
+        data[position] = rng.integers(256)
+    source.write_bytes(bytes(data))
+    with VideoWriter(tmp_path / "a.mp4", (64, 48), 25, audio_from=source) as writer:
+        for index in range(50):
+            writer.write(smooth(index % 30))
+    assert len(list(open_video(tmp_path / "a.mp4"))) == 50
+
+
 def test_a_source_without_sound_and_one_that_is_missing(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "silent.mp4", (64, 48), 25) as writer:
         writer.write(smooth(0))

@@ -205,7 +205,7 @@ class _Encoder:
         self.container = av.open(
             os.path.abspath(path), "w", options={} if matroska else {"movflags": "+faststart"}
         )
-        options = {"crf": str(crf), "preset": "fast"}
+        options = {"crf": str(crf), "preset": "veryfast"}
         if codec == "webm":
             options = {
                 "crf": str(min(63, round(crf * 63 / 51))),
@@ -281,6 +281,7 @@ class _Sound:
         self.target, self.path = target, path
         self.stream: Any = None
         self.pending: Any = None
+        self.last_dts: int | None = None
         self.packets: Iterator[Any] = iter(())
         if not self.source.streams.audio:
             logger.info("%s: has no sound track", path)
@@ -319,8 +320,9 @@ class _Sound:
     def _hand_on(self, item: Any) -> None:
         shift = round(self.start / item.time_base)
         if self.copying:
-            if item.dts is None:
-                return
+            if item.dts is None or (self.last_dts is not None and item.dts <= self.last_dts):
+                return  # a damaged time stamp; the container would refuse it
+            self.last_dts = item.dts
             item.pts, item.dts = item.pts - shift if item.pts is not None else None, item.dts - shift
             item.stream = self.stream
             self.target.mux(item)
