@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 import threading
+import weakref
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -299,6 +300,8 @@ class Landmarker:
                 self._task = vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError) as error:
                 raise WeightsError(f"MediaPipe cannot open this model ({error})", where=Path(path)) from error
+            # Also at the program's end, while MediaPipe's own modules are still there:
+            self._close = weakref.finalize(self, _release, self._task)
             self._read(np.full((64, 64, 3), GREY, np.uint8), None)  # the first run logs, too
 
     def run(self, image: NDArray[np.uint8], view: View, time_s: float | None = None) -> list[Face]:
@@ -313,7 +316,7 @@ class Landmarker:
 
     def close(self) -> None:
         """Free the network."""
-        self._task.close()
+        self._close()
 
     def _read(
         self, picture: NDArray[np.uint8], time_s: float | None
@@ -338,6 +341,14 @@ class Landmarker:
             (np.array([(p.x, p.y, p.z) for p in points]) * scale, np.array([c.score for c in scores]), matrix)
             for points, scores, matrix in found
         ]
+
+
+def _release(task: Any) -> None:
+    """Free a network. At the program's end its thread is gone: then keep its destructor from complaining."""
+    try:
+        task.close()
+    except RuntimeError:
+        task._handle = None
 
 
 @contextlib.contextmanager

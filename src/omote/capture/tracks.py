@@ -59,7 +59,7 @@ class ShotCuts:
 
     A cut is a mean change of the 32 x 32 thumbnail of more than 20 of 255 and of more than five times its
     recent median, with at least 15 % of the histogram in other bins. On the shared videos the largest changes
-    within a shot are 13.2 and 9 %; between two of them the smallest are 42 and 43 %.
+    within a shot are 13.6 and 8 %; between two of them the smallest are 42 and 43 %.
     """
 
     def __init__(self) -> None:
@@ -70,9 +70,10 @@ class ShotCuts:
     def update(self, image: NDArray[np.uint8]) -> bool:
         """Whether this frame, (H, W, 3) uint8, begins a new shot. False for the first frame."""
         height, width = image.shape[:2]
-        rows = ((np.arange(128) + 0.5) * height / 128).astype(np.int64)
-        columns = ((np.arange(128) + 0.5) * width / 128).astype(np.int64)
-        thumbnail = image[rows[:, None], columns].reshape(32, 4, 32, 4, 3).mean((1, 3), dtype=np.float32)
+        rows = ((np.arange(64) + 0.5) * height / 64).astype(np.int64)
+        columns = ((np.arange(64) + 0.5) * width / 64).astype(np.int64)
+        dots = image[rows[:, None], columns].astype(np.float32)
+        thumbnail = (dots[::2, ::2] + dots[1::2, ::2] + dots[::2, 1::2] + dots[1::2, 1::2]) / 4
         bins = (thumbnail / 64).astype(np.int64) @ np.array([16, 4, 1])
         histogram = np.bincount(bins.ravel(), minlength=64) / bins.size
         before, self._thumbnail = self._thumbnail, thumbnail
