@@ -23,6 +23,7 @@ from omote.commands.convert import ConvertArgs
 from omote.commands.demo import DemoArgs
 from omote.commands.export import ExportArgs
 from omote.commands.info import InfoArgs
+from omote.commands.notes import notes_to
 from omote.commands.rig import RigArgs
 from omote.commands.version import VersionArgs
 from omote.commands.weights import WeightsArgs
@@ -93,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = os.environ.get("OMOTE_DEBUG", "") not in ("", "0")
     try:
         signal.signal(signal.SIGTERM, _terminated)
-        code = parse(sys.argv[1:] if argv is None else argv).run()
+        command = parse(sys.argv[1:] if argv is None else argv)
+        with notes_to(lambda line: console.note(f"omote: note: {line}")):
+            code = command.run()
         sys.stdout.flush()
         return code
     except OmoteError as error:

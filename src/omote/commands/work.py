@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omote.commands.batch import Report
+from omote.commands.notes import notes_to
 from omote.commands.tasks import Busy, Task, locked
 from omote.errors import InputError, OmoteError
 
@@ -32,7 +33,7 @@ def capture_task(task: Task, report: Report) -> dict[str, Any]:
     began = time.monotonic()
     result = blank(task)
     try:
-        with locked(task):
+        with notes_to(result["warnings"].append), locked(task):
             result.update(_capture_one(task, report))
     except Busy as busy:
         result.update(status="busy", error=f"{task.source}: {busy}", exit_code=2)
@@ -75,9 +76,8 @@ def _capture_one(task: Task, report: Report) -> dict[str, Any]:
     digest = sha256_of(check_readable(task.source))
     takes = [] if task.overwrite else complete(task, digest)
     status = "complete" if takes else "captured"
-    warnings: list[str] = []
     if not takes:
-        takes, warnings = _run_pipeline(task, report)
+        takes = _run_pipeline(task, report)
         takes = [_save(task, index, take, digest, len(takes)) for index, take in enumerate(takes)]
     outputs = []
     for index, take in enumerate(takes):
@@ -91,7 +91,6 @@ def _capture_one(task: Task, report: Report) -> dict[str, Any]:
         "frames": len(takes[0]),
         "faces": len(takes),
         "confidence": round(float(takes[0].confidence.mean()), 4),
-        "warnings": warnings,
     }
 
 
@@ -188,12 +187,8 @@ def _save(task: Task, index: int, take: Performance, digest: str, faces: int) ->
     return marked
 
 
-def _run_pipeline(task: Task, report: Report) -> tuple[list[Performance], list[str]]:
-    """Capture the file and write its overlay; the performances are saved later, so that those mean complete.
-
-    Returns:
-        The performance of each face, and what the user should be told.
-    """
+def _run_pipeline(task: Task, report: Report) -> list[Performance]:
+    """Capture each face and write the overlay. The performances are saved last: they mean complete."""
     from omote.capture import pipeline  # type: ignore[attr-defined]
 
     raise NotImplementedError(pipeline)
