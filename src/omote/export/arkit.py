@@ -116,7 +116,7 @@ def read_arkit_json(path: str | Path, *, fps: float | None = None) -> Performanc
     data = read_json(path)
     if not isinstance(data, dict) or "facsNames" not in data or "weightMat" not in data:
         raise FormatError("there are no facsNames and weightMat in it", where=path)
-    if data.get("format") == "omote-arkit" and data.get("version", 0) > VERSION:
+    if data.get("format") == "omote-arkit" and data.get("version") != VERSION:
         raise FormatError("the file was written by a newer Omote", where=path, remedy="Update omote")
     names = data["facsNames"]
     if not isinstance(names, list):
@@ -125,9 +125,11 @@ def read_arkit_json(path: str | Path, *, fps: float | None = None) -> Performanc
     if weights is None or not len(weights):
         raise FormatError("the file has no frames", where=path)
     count = len(weights)
-    rate = fps or data.get("exportFps")
+    rate = fps if fps is not None else data.get("exportFps")
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float))):
+        raise FormatError("exportFps is not a number", where=path)
     return assemble(
-        times=_times(_array(data, "times", (count,), path), count, float(rate) if rate else None, path),
+        times=_times(_array(data, "times", (count,), path), count, rate, path),
         controls=arkit_values({str(n).lower(): weights[:, i] for i, n in enumerate(names)}, count, path),
         head_rotation=_array(data, "headRotation", (count, 3), path),
         head_translation=_array(data, "headTranslation", (count, 3), path),

@@ -59,7 +59,7 @@ def rig_evaluator(rig: Any, identity: np.ndarray, space: ControlSpace) -> Evalua
     """
     import torch
 
-    person = torch.from_numpy(np.array(identity, dtype=np.float32))
+    person = torch.from_numpy(np.array(identity, dtype=np.float32))[None]
     convert = space.name != rig.space.name
 
     def evaluate(values: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ def rig_evaluator(rig: Any, identity: np.ndarray, space: ControlSpace) -> Evalua
         with torch.no_grad():
             for start in range(0, len(controls), BATCH):
                 block = torch.from_numpy(np.array(controls[start : start + BATCH], dtype=np.float32))
-                out.append(rig(block, person.expand(len(block), -1)).cpu().numpy())
+                out.append(rig(block, person).cpu().numpy())
         return np.concatenate(out).astype(np.float32, copy=False)
 
     return evaluate
@@ -102,23 +102,47 @@ def rig_array(rig: Any, name: str) -> np.ndarray:
     return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray, weld: np.ndarray | None = None) -> np.ndarray:
-    """Area-weighted vertex normals (V, 3), unit length, continuous over UV seams.
+class Normals:
+    """Area-weighted vertex normals of a mesh and of meshes that differ from it in places.
 
     Args:
-        vertices: (V, 3).
+        vertices: (V, 3) of the mesh at rest.
         faces: (F, 3) indices.
-        weld: (V,) index of the canonical vertex of each vertex; None: every vertex is its own.
+        weld: (V,) index of the canonical vertex of each vertex, so that normals ignore UV seams;
+            None: every vertex is its own.
     """
-    weld = np.arange(len(vertices)) if weld is None else weld
-    welded = weld[faces]
-    a, b, c = (vertices[welded[:, k]].astype(np.float64) for k in range(3))
-    cross = np.cross(b - a, c - a)
-    total = np.empty((len(vertices), 3))
-    for axis in range(3):
-        weights = np.repeat(cross[:, axis], 3)
-        total[:, axis] = np.bincount(welded.ravel(), weights, minlength=len(vertices))
-    total = total[weld]
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    up = np.array([0.0, 0.0, 1.0])
-    return np.where(length > 1e-20, total / np.maximum(length, 1e-20), up).astype(np.float32)
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, weld: np.ndarray | None = None) -> None:
+        self._rest = vertices.astype(np.float64)
+        self._weld = np.arange(len(vertices)) if weld is None else weld
+        self._faces = self._weld[faces]
+        self._cross = _cross(self._rest, self._faces)
+        self._total = self._sum(self._cross, self._faces)
+        self.rest = self._unit(self._total)
+
+    def _sum(self, cross: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        corner, count = faces.ravel(), len(self._rest)
+        return np.stack([np.bincount(corner, np.repeat(cross[:, k], 3), count) for k in range(3)], axis=1)
+
+    def _unit(self, total: np.ndarray) -> np.ndarray:
+        total = total[self._weld]
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        up = np.array([0.0, 0.0, 1.0])
+        return np.where(length > 1e-20, total / np.maximum(length, 1e-20), up).astype(np.float32)
+
+    def change(self, delta: np.ndarray) -> np.ndarray:
+        """By how much unit normals change when the vertices move by ``delta`` (V, 3): (V, 3) float32."""
+        moved = (delta != 0).any(axis=1)
+        touched = moved[self._faces].any(axis=1)
+        faces = self._faces[touched]
+        cross = _cross(self._rest + delta, faces)
+        normals = self._unit(self._total + self._sum(cross - self._cross[touched], faces))
+        near = np.zeros(len(self._rest), bool)
+        near[faces] = True
+        return np.where(near[self._weld][:, None], normals - self.rest, 0.0).astype(np.float32)
+
+
+def _cross(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    u, v = b - a, c - a
+    return np.stack([u[:, i] * v[:, j] - u[:, j] * v[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], axis=1)

@@ -201,9 +201,14 @@ def _rotation_vectors(angles: np.ndarray) -> np.ndarray:
 
 
 def _constant(position: Any, count: int) -> np.ndarray | None:
-    if not isinstance(position, list) or len(position) != 3:
+    if position is None:
         return None
-    return np.tile(np.asarray(position, np.float64), (count, 1))
+    try:
+        return np.tile(np.array(position, np.float64).reshape(3), (count, 1))
+    except (TypeError, ValueError):
+        raise FormatError(
+            "head_translation_m is not three numbers", where="the JSON beside the CSV"
+        ) from None
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
@@ -215,4 +220,16 @@ def _sidecar(path: Path) -> dict[str, Any]:
         notes = read_json(beside)
     except (FormatError, InputError):
         return {}
-    return notes if isinstance(notes, dict) and notes.get("format") == "omote-livelink-sidecar" else {}
+    if not isinstance(notes, dict) or notes.get("format") != "omote-livelink-sidecar":
+        return {}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "angle_unit": str,
+        "start_seconds": (int, float),
+        "frames_without_face": list,
+        "head_translation_m": list,
+        "camera": dict,
+    }
+    for key, kind in kinds.items():
+        if key in notes and not isinstance(notes[key], kind):
+            raise FormatError(f"{key} is damaged", where=beside, remedy="Delete the file to read without it")
+    return notes

@@ -86,7 +86,7 @@ def write_obj(
         ends += [f"f {a}/{a}/{a} {b}/{b}/{b} {c}/{c}/{c}" for a, b, c in faces[parts == index] + 1]
     written = []
     for target, vertices in _meshes(performance, path, rig, frames, pose):
-        normals = ev.vertex_normals(vertices, faces, _weld(rig, len(vertices)))
+        normals = ev.Normals(vertices, faces, _weld(rig, len(vertices))).rest
         lines = ["# omote: metres, +y up, face towards +z", f"mtllib {library.name}", "o face"]
         lines += [f"v {x:.7f} {y:.7f} {z:.7f}" for x, y, z in vertices]
         lines += tail
@@ -106,7 +106,7 @@ def write_ply(
     corners["n"], corners["i"] = 3, faces
     written = []
     for target, vertices in _meshes(performance, Path(path), rig, frames, pose):
-        normals = ev.vertex_normals(vertices, faces, _weld(rig, len(vertices)))
+        normals = ev.Normals(vertices, faces, _weld(rig, len(vertices))).rest
         table = np.concatenate([vertices, normals, uv[:, :1], 1.0 - uv[:, 1:]], axis=1).astype("<f4")
         head = [
             "ply",

@@ -9,7 +9,8 @@ finds, by evaluating the rig and without knowing how it is made,
   neutral);
 - for a control that does nothing alone (lips_together acts on the open jaw) the shape it adds at the full
   gate; its weight is then the product of the two controls;
-- ``combo_<a>__<b>`` for the pairs a rig lists in ``rig.combinations``;
+- ``combo_<a>__<b>`` for pairs whose product the rig uses (see :func:`combinations_of`), where the take has
+  both;
 - ``residual_00`` ...: principal components of what is still missing over the take, so that playback is within
   ``tolerance`` of the rig. They belong to the take: set them to zero when posing by hand.
 """
@@ -85,7 +86,12 @@ def probe(evaluate: Evaluate, space: ControlSpace) -> Probe:
     at_high, at_low = np.tile(neutral, (count, 1)), np.tile(neutral, (count, 1))
     np.fill_diagonal(at_high, high)
     np.fill_diagonal(at_low, low)
-    return Probe(evaluate(neutral[None])[0], evaluate(at_high), evaluate(at_low))
+    base = evaluate(neutral[None])[0]
+    signed = np.flatnonzero(low < neutral)
+    ends = np.repeat(base[None], count, axis=0)
+    if len(signed):
+        ends[signed] = evaluate(at_low[signed])
+    return Probe(base, evaluate(at_high), ends)
 
 
 def _find_gate(
@@ -210,10 +216,12 @@ def build_morphs(
         tolerance: metres; residual targets are added until playback is this close.
         max_residuals: at most so many; 0 turns them off.
     """
-    targets, deltas, gates = linear_targets(evaluate, space, probed, combinations)
+    acting = values > np.asarray(space.neutral) + 1e-6
+    pairs = [(a, b) for a, b in combinations if (acting[:, space.index(a)] & acting[:, space.index(b)]).any()]
+    targets, deltas, gates = linear_targets(evaluate, space, probed, pairs)
+    weights = target_weights(targets, space, values)
     base, deltas = probed.base[keep], np.ascontiguousarray(deltas[:, keep])
     deltas[np.abs(deltas) < STILL / 4] = 0.0
-    weights = target_weights(targets, space, values)
 
     def missing(block: slice | np.ndarray) -> np.ndarray:
         return vertices(block)[:, keep] - replay(base, deltas, weights[block])

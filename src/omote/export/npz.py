@@ -82,20 +82,21 @@ def read_npz(path: str | Path) -> Performance:
 
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             wanted = [n for n in archive.files if n not in ("vertices", "faces")]
             data = {name: archive[name] for name in wanted}
     except FileNotFoundError:
         raise InputError("there is no such file", where=path) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=path) from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
         raise FormatError(f"this is not a plain .npz file ({error})", where=path) from None
     if "format" not in data or str(data["format"]) != "omote-npz":
         raise FormatError(
             "this .npz was not written by Omote", where=path, remedy="It needs the keys of omote.export.npz"
         )
-    if int(data["version"]) > VERSION:
+    if "version" not in data or data["version"].tolist() != VERSION:
         raise FormatError("the file was written by a newer Omote", where=path, remedy="Update omote")
     try:
         space = space_by_name(str(data["space"]))

@@ -190,7 +190,7 @@ def _camera(found: Any, where: str | Path) -> Camera:
         return Camera(
             focal=float(found["focal"]), principal=(float(x), float(y)), size=(int(width), int(height))
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise FormatError("camera needs focal, principal and size in pixels", where=where) from None
 
 
