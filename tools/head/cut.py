@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from . import makehuman as mh
+from .atlas import layout
 
 PARTS = ("skin", "eye_socket", "mouth", "eye_L", "eye_R", "teeth_upper", "teeth_lower", "tongue", "lashes")
 NECK_LOOP = (1522, 8205)
@@ -89,10 +90,14 @@ def _enclosed(quads: np.ndarray, loop: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class HeadCut:
-    """source (V,) base-mesh vertex of each head vertex; uv (V, 2); quads (Q, 4); quad_part (Q,); weld (V,)."""
+    """source (V,) base-mesh vertex of each head vertex; uv (V, 2); quads (Q, 4); quad_part (Q,); weld (V,).
+
+    ``body_uv`` (V, 2) is where MakeHuman's own textures hold the vertex; both UVs have their origin at the top left.
+    """
 
     source: np.ndarray
     uv: np.ndarray
+    body_uv: np.ndarray
     quads: np.ndarray
     quad_part: np.ndarray
     weld: np.ndarray
@@ -128,9 +133,11 @@ def cut_head() -> HeadCut:
     source = unique[:, 0]
     first = {int(s): i for i, s in reversed(list(enumerate(source)))}
     weld = np.array([first[int(s)] for s in source])
-    uv = mesh.uv[unique[:, 1]] * [1, -1] + [0, 1]
     codes = np.array([PARTS.index(p) for p in part])
-    return HeadCut(source, uv, inverse.reshape(-1, 4), codes, weld)
+    body_uv = mesh.uv[unique[:, 1]] * [1, -1] + [0, 1]
+    quads = inverse.reshape(-1, 4)
+    uv = layout(body_uv, quads, codes, PARTS, mesh.vertices[source])
+    return HeadCut(source, uv, body_uv, quads, codes, weld)
 
 
 def triangles(quads: np.ndarray) -> np.ndarray:
