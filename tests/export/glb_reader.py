@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pygltflib
+from scipy.spatial.transform import Rotation, Slerp
 
 _TYPES = {5121: np.uint8, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
 _WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -55,8 +56,10 @@ class GlbReader:
         times, values = found
         k = int(np.clip(np.searchsorted(times, time, "right") - 1, 0, len(times) - 2))
         share = np.clip((time - times[k]) / (times[k + 1] - times[k]), 0, 1)
-        out = values[k] * (1 - share) + values[k + 1] * share
-        return out / np.linalg.norm(out) if path == "rotation" else out
+        if path == "rotation":  # the format asks for spherical interpolation
+            ends = Rotation.from_quat(values[k : k + 2])
+            return Slerp([0, 1], ends)(share).as_quat()
+        return values[k] * (1 - share) + values[k + 1] * share
 
     def weights(self, time: float) -> dict[str, float]:
         mesh = self.gltf.meshes[self.gltf.nodes[self.nodes["face"]].mesh]
