@@ -42,6 +42,7 @@ _SMALL_FACE, _TINY_FACE = (
 )  # of the long side; the detector, 128 pixels square inside, misses such faces
 _CLOSE_UP, _CLOSE_SIZE = 2.0, 384  # refinement: crop of twice the face, rendered at 384 pixels
 _LOST_EVERY, _LOST_CALLS = 5, 5  # video: search in every fifth frame without a face, five runs
+_LONG_FRAME = 4096  # video: longer frames are fed smaller; below that, resizing costs more than it saves
 _LARGEST_EVERY = 30  # video, one face: see every thirtieth frame whether another face has become the largest
 
 
@@ -247,7 +248,7 @@ class FaceDetector:
     def _follow(self, image: NDArray[np.uint8], time_s: float | None) -> list[Face]:
         height, width = image.shape[:2]
         faces = self._landmarker("video").run(
-            image, _view(self._window or (0, 0, width, height), LONG_SIDE), time_s
+            image, _view(self._window or (0, 0, width, height), _LONG_FRAME), time_s
         )
         return _distinct(faces)
 
