@@ -161,8 +161,10 @@ class GlbBuilder:
 
 
 def _bounds(data: np.ndarray) -> dict[str, list[float]]:
+    """Smallest and largest per component, as the shortest numbers that are the same in 32 bits."""
     flat = data.reshape(len(data), -1)
-    return {"min": [float(x) for x in flat.min(axis=0)], "max": [float(x) for x in flat.max(axis=0)]}
+    ends = {"min": flat.min(axis=0), "max": flat.max(axis=0)}
+    return {name: [float(str(x)) for x in values] for name, values in ends.items()}
 
 
 def _compact(item: dict[str, Any]) -> dict[str, Any]:

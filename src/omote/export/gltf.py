@@ -223,7 +223,7 @@ class _Scene:
             for k in range(len(morphs.names)):
                 target = {"POSITION": self.builder.deltas(morphs.deltas[k, rows])}
                 if bends is not None:
-                    target["NORMAL"] = self.builder.deltas(bends[k][used], threshold=0.02)
+                    target["NORMAL"] = self.builder.deltas(bends[k][used], threshold=0.03)
                 primitive["targets"].append(target)
             primitives.append(primitive)
         mesh = {
