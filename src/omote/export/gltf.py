@@ -254,6 +254,9 @@ class _Scene:
             "mesh": mesh,
             "translation": _floats(place[0]),
             "rotation": _floats(turn[0]),
+            "extras": {
+                "gaze": "turn this node: yaw about y, pitch about x; the face's gaze targets move the lids"
+            },
         }
         return self.builder.add("nodes", item)
 
