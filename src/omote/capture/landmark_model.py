@@ -1,0 +1,323 @@
+"""The embedded rig at its 478 landmarks, in numpy, with analytic derivatives: what the fit evaluates hundreds of times.
+
+It repeats ``FacsRig.forward`` for the few vertices that carry landmarks (tests hold the two together), in float64. Head,
+tongue and ear controls have no landmark evidence and are left out: they stay at their neutral value.
+
+Names: M vertices that matter, K = 478 landmarks, S shapes, C = 102 controls, I identity coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from omote.controls import FACS102
+from omote.rigs.asset import SIDES, HeadAsset, load_head_asset, triangles
+from omote.rigs.constants import GAZE_PITCH, GAZE_YAW, LID_THICKNESS
+from omote.rigs.landmarks import IRIS_LEFT, IRIS_RIGHT, LandmarkEmbedding, load_landmarks
+
+Array = NDArray[np.float64]
+_IRIS = {"L": IRIS_LEFT, "R": IRIS_RIGHT}
+
+
+@dataclass(frozen=True)
+class _Lid:
+    """One eye's lid vertices Q (those that carry landmarks) among the M, and the closure acting on them."""
+
+    vertices: NDArray[np.int64]  # (Q,)
+    closing: csr_matrix  # (Q, M) rows of the closure operator
+    partner: NDArray[np.int64]  # (Q,) among M: the rim vertex a rim vertex meets, or the vertex itself
+    pushed: NDArray[np.bool_]  # (Q,) kept outside the eyeball
+    landmarks: NDArray[np.int64]  # (P,)
+    weights: csr_matrix  # (P, Q)
+    close: int  # index of lid_close
+
+
+@dataclass(frozen=True)
+class _HeadLid:
+    """A lid on one identity: all that stays while controls move."""
+
+    rest: Array  # (Q, 3)
+    gap: Array  # (Q, 3) closure of the neutral head
+    shapes: Array  # (S, Q * 3)
+    closing: Array  # (S, Q * 3) closure of each shape
+    least: Array  # (Q,) smallest distance to the eye's centre
+    centre: Array  # (3,)
+    radius: float
+
+
+@dataclass(frozen=True)
+class Head:
+    """An identity made ready: points (K, 3) metres, shapes (S, K * 3) at the landmarks, and the two lids."""
+
+    identity: Array
+    points: Array
+    shapes: Array
+    lids: dict[str, _HeadLid]
+
+
+class LandmarkModel:
+    """The rig's landmarks as a function of identity and controls.
+
+    Attributes:
+        weight: (K,) trust in each landmark's place on the surface.
+        normals: (K, 3) unit, outward, on the neutral template.
+        identity_mirror: (I,) +1 or -1, what a coefficient is multiplied by when the head is mirrored.
+    """
+
+    def __init__(self, asset: HeadAsset, embedding: LandmarkEmbedding) -> None:
+        expand = asset["expand"]
+        corners = expand[embedding.vertices]
+        rims = [asset[f"rim_{s}"].ravel() for s in SIDES]
+        kept = np.unique(np.concatenate([corners.ravel(), *rims]))
+        place = np.full(len(asset["template"]), -1)
+        place[kept] = np.arange(len(kept))
+        self.corners = place[corners]
+        self.barycentric = embedding.barycentric.astype(np.float64)
+        self.weight = embedding.weight.astype(np.float64)
+        self.identity_mirror = asset["identity_mirror"].astype(np.float64)
+        self.identities = len(asset["identity"])
+        self.template = asset["template"][kept].astype(np.float64)
+        self._basis = _vertex_first(asset["identity"][:, kept])  # (M, I * 3)
+        self._shape = asset["shape"][:, kept].astype(np.float64).transpose(1, 2, 0).copy()  # (M, 3, S)
+        nodes = asset["gradient"].astype(np.float64)
+        blend = asset["node_weight"][kept].astype(np.float64)
+        index = asset["node_index"][kept]
+        gradient = sum(
+            blend[:, j, None, None, None] * nodes[:, index[:, j]].swapaxes(0, 1)
+            for j in range(blend.shape[1])
+        )
+        self._gradient = np.asarray(gradient).reshape(len(kept), -1, 3)  # (M, I * 3, 3)
+        self._balls = {s: asset["template"][asset[f"ball_{s}"]].astype(np.float64) for s in SIDES}
+        self._ball_basis = {s: asset["identity"][:, asset[f"ball_{s}"]].astype(np.float64) for s in SIDES}
+        self._iris_basis = {
+            s: np.einsum("ikjc,kj->ikc", asset["identity"][:, corners[_IRIS[s]]], self.barycentric[_IRIS[s]])
+            for s in SIDES
+        }
+        self._set_activations(asset)
+        self._lids = {s: self._make_lid(s, asset, kept, place) for s in SIDES}
+        self.normals = _landmark_normals(asset, corners, self.barycentric)
+
+    # --- construction ---------------------------------------------------------------------------------------------
+
+    def _set_activations(self, asset: HeadAsset) -> None:
+        one = len(FACS102)
+        first, second, sign = [], [], []
+        for shape in asset.header["shapes"]:
+            factors = [(FACS102.index(name), float(s)) for name, s in shape["activation"]]
+            first.append(factors[0][0])
+            second.append(factors[1][0] if len(factors) == 2 else one)
+            sign.append([factors[0][1], factors[1][1] if len(factors) == 2 else 1.0])
+        self._first, self._second, self._sign = np.array(first), np.array(second), np.array(sign)
+        self._combined = np.flatnonzero(self._second < one)
+
+    def _make_lid(
+        self, side: str, asset: HeadAsset, kept: NDArray[np.int64], place: NDArray[np.int64]
+    ) -> _Lid:
+        row, column = place[asset[f"closure_{side}_row"]], place[asset[f"closure_{side}_column"]]
+        carrying = np.unique(self.corners)
+        used = np.isin(row, carrying)
+        vertices = np.unique(row[used])
+        at = np.searchsorted(vertices, row[used])
+        closing = csr_matrix(
+            (asset[f"closure_{side}_value"][used].astype(np.float64), (at, column[used])),
+            (len(vertices), len(kept)),
+        )
+        partner = np.arange(len(kept))
+        for upper, lower in place[asset[f"rim_{side}"].reshape(-1, 2)]:
+            partner[upper], partner[lower] = lower, upper
+        sockets = asset["quads"][asset["quad_part"] == asset.header["parts"].index("eye_socket")]
+        hidden = np.setdiff1d(asset["expand"][sockets], asset[f"rim_{side}"].ravel())
+        touched = np.isin(self.corners, vertices)
+        carried = np.flatnonzero(touched.any(1))
+        weights = np.zeros((len(carried), len(vertices)))
+        for p, k in enumerate(carried):
+            for j in np.flatnonzero(touched[k]):
+                weights[p, np.searchsorted(vertices, self.corners[k, j])] += self.barycentric[k, j]
+        pushed = ~np.isin(kept[vertices], hidden)
+        close = FACS102.index(f"lid_close_{side}")
+        return _Lid(vertices, closing, partner[vertices], pushed, carried, csr_matrix(weights), close)
+
+    def _at_landmarks(self, field: Array) -> Array:
+        """(K, ...) barycentric mean of a field (M, ...)."""
+        weight = self.barycentric.reshape(len(self.barycentric), 3, *[1] * (field.ndim - 1))
+        return sum(weight[:, j] * field[self.corners[:, j]] for j in range(3))
+
+    # --- evaluation -----------------------------------------------------------------------------------------------
+
+    def prepare(self, identity: Array) -> Head:
+        """Everything that depends on the identity (I,) alone."""
+        vertices = self.template + _contract(self._basis, identity)
+        stretch = np.eye(3) + np.einsum(
+            "miab,i->mab", self._gradient.reshape(len(self.template), -1, 3, 3), identity, optimize=True
+        )
+        shapes = stretch @ self._shape  # (M, 3, S)
+        at_landmarks = self._at_landmarks(shapes).transpose(2, 0, 1).reshape(shapes.shape[2], -1)
+        lids = {side: self._prepare_lid(side, identity, vertices, shapes) for side in SIDES}
+        return Head(identity, self._at_landmarks(vertices), np.ascontiguousarray(at_landmarks), lids)
+
+    def _prepare_lid(self, side: str, identity: Array, vertices: Array, shapes: Array) -> _HeadLid:
+        lid = self._lids[side]
+        ball = self._balls[side] + np.tensordot(identity, self._ball_basis[side], 1)
+        centre = ball.mean(0)
+        radius = float(np.linalg.norm(ball - centre, axis=1).mean())
+        floor = np.minimum(np.linalg.norm(vertices - centre, axis=1), radius + LID_THICKNESS)
+        least = np.where(lid.pushed, np.minimum(floor[lid.vertices], floor[lid.partner]), 0.0)
+        count = shapes.shape[2]
+        own = shapes[lid.vertices].reshape(-1, count).T
+        closing = (lid.closing @ shapes.reshape(len(vertices), -1)).reshape(-1, count).T
+        return _HeadLid(
+            vertices[lid.vertices],
+            lid.closing @ vertices,
+            np.ascontiguousarray(own),
+            np.ascontiguousarray(closing),
+            least,
+            centre,
+            radius,
+        )
+
+    def activate(self, controls: Array) -> tuple[Array, csr_matrix]:
+        """(S,) activations and their derivatives (C, S), sparse.
+
+        A one-sided control at zero gets the slope of its positive side, so that a fit can leave zero.
+        """
+        values = np.append(controls, 1.0)
+        x, y = values[self._first], values[self._second]
+        one = np.maximum(self._sign[:, 0] * x, 0)
+        two = np.maximum(self._sign[:, 1] * y, 0)
+        rising = np.where(self._sign[:, 0] > 0, x >= 0, x < 0)
+        c = self._combined
+        slope = np.concatenate([self._sign[:, 0] * two * rising, self._sign[c, 1] * one[c] * (y[c] >= 0)])
+        rows = np.concatenate([self._first, self._second[c]])
+        columns = np.concatenate([np.arange(len(one)), c])
+        return one * two, csr_matrix((slope, (rows, columns)), (len(FACS102), len(one)))
+
+    def evaluate(self, head: Head, controls: Array) -> tuple[Array, Array]:
+        """Landmarks and their derivative by the controls.
+
+        Args:
+            head: from `prepare`.
+            controls: (C,).
+
+        Returns:
+            points (K, 3) metres in head space, slope (C, K, 3).
+        """
+        activation, by_control = self.activate(controls)
+        points = head.points + (activation @ head.shapes).reshape(-1, 3)
+        slope = (by_control @ head.shapes).reshape(len(FACS102), -1, 3)
+        for side, lid in self._lids.items():
+            on_head = head.lids[side]
+            moved, moved_slope = self._close(lid, on_head, controls, activation, by_control)
+            if moved is not None and moved_slope is not None:
+                points[lid.landmarks] += lid.weights @ moved
+                by_vertex = moved_slope.transpose(1, 0, 2).reshape(len(lid.vertices), -1)
+                slope[:, lid.landmarks] += (
+                    (lid.weights @ by_vertex).reshape(len(lid.landmarks), -1, 3).transpose(1, 0, 2)
+                )
+            self._turn_eye(side, on_head, head.points[_IRIS[side]] - on_head.centre, controls, points, slope)
+        return points, slope
+
+    def _close(
+        self, lid: _Lid, on_head: _HeadLid, controls: Array, activation: Array, by_control: csr_matrix
+    ) -> tuple[Array, Array]:
+        """What closure and the eyeball add to the lid vertices: (Q, 3) and its slope (C, Q, 3)."""
+        amount = controls[lid.close]
+        closing = on_head.gap + (activation @ on_head.closing).reshape(-1, 3)
+        offset = (
+            on_head.rest + (activation @ on_head.shapes).reshape(-1, 3) + amount * closing - on_head.centre
+        )
+        distance = np.linalg.norm(offset, axis=1)
+        inside = distance < on_head.least
+        added = amount * closing
+        slope = (by_control @ (amount * on_head.closing)).reshape(len(FACS102), -1, 3)
+        slope[lid.close] += closing
+        if inside.any():
+            scale = on_head.least[inside] / distance[inside]
+            direction = offset[inside] / distance[inside, None]
+            own = on_head.shapes.reshape(len(activation), -1, 3)[:, inside]
+            full = slope[:, inside] + (by_control @ own.reshape(len(activation), -1)).reshape(
+                len(FACS102), -1, 3
+            )
+            along = np.einsum("qc,xqc->xq", direction, full)
+            slope[:, inside] += scale[:, None] * (full - along[..., None] * direction) - full
+            added[inside] += (scale[:, None] - 1) * offset[inside]
+        return added, slope
+
+    @staticmethod
+    def _turn_eye(
+        side: str, on_head: _HeadLid, rest: Array, controls: Array, points: Array, slope: Array
+    ) -> None:
+        """Rotate one iris in place (Fick: yaw about +y, then pitch)."""
+        yaw, pitch = (FACS102.index(f"gaze_{n}_{side}") for n in ("yaw", "pitch"))
+        turn, by_yaw, by_pitch = gaze_rotation(controls[yaw], controls[pitch])
+        points[_IRIS[side]] = on_head.centre + rest @ turn.T
+        slope[:, _IRIS[side]] = 0.0
+        slope[yaw, _IRIS[side]] = rest @ by_yaw.T
+        slope[pitch, _IRIS[side]] = rest @ by_pitch.T
+
+    def identity_slope(self, controls: Array) -> Array:
+        """(I, K, 3) derivative of the landmarks by the identity.
+
+        The eyeballs' push on the lids is taken as constant here; it moves lids by fractions of a millimetre.
+        """
+        activation, _ = self.activate(controls)
+        moved = self._shape @ activation  # (M, 3) on the template
+        slope = self._basis + (self._gradient @ moved[:, :, None])[:, :, 0]  # (M, I * 3)
+        at_landmarks = self._at_landmarks(slope)
+        for side, lid in self._lids.items():
+            if controls[lid.close]:
+                at_landmarks[lid.landmarks] += lid.weights @ (controls[lid.close] * (lid.closing @ slope))
+        by_identity = at_landmarks.reshape(len(at_landmarks), -1, 3).transpose(1, 0, 2).copy()
+        for side in SIDES:
+            turn, _, _ = gaze_rotation(
+                *(controls[FACS102.index(f"gaze_{n}_{side}")] for n in ("yaw", "pitch"))
+            )
+            centre = self._ball_basis[side].mean(1)[:, None]
+            by_identity[:, _IRIS[side]] = centre + (self._iris_basis[side] - centre) @ turn.T
+        return by_identity
+
+
+def gaze_rotation(yaw: float, pitch: float) -> tuple[Array, Array, Array]:
+    """Eyeball rotation (3, 3) of gaze controls -1..1, and its derivatives by yaw and pitch."""
+    cy, sy = np.cos(yaw * GAZE_YAW), np.sin(yaw * GAZE_YAW)
+    cp, sp = np.cos(pitch * GAZE_PITCH), np.sin(pitch * GAZE_PITCH)
+    turn_yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    turn_pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    by_yaw = GAZE_YAW * np.array([[-sy, 0, cy], [0, 0, 0], [-cy, 0, -sy]]) @ turn_pitch
+    by_pitch = GAZE_PITCH * turn_yaw @ np.array([[0, 0, 0], [0, -sp, cp], [0, -cp, -sp]])
+    return turn_yaw @ turn_pitch, by_yaw, by_pitch
+
+
+def _vertex_first(field: NDArray[np.float32]) -> Array:
+    """(M, N * 3) from (N, M, 3)."""
+    return field.astype(np.float64).transpose(1, 0, 2).reshape(field.shape[1], -1)
+
+
+def _contract(field: Array, coefficients: Array) -> Array:
+    """(M, 3) sum of a vertex-first field (M, N * 3) over coefficients (N,)."""
+    return np.einsum("mnc,n->mc", field.reshape(len(field), -1, 3), coefficients)
+
+
+def _landmark_normals(asset: HeadAsset, corners: NDArray[np.int64], barycentric: Array) -> Array:
+    """(K, 3) unit normals of the neutral template at the landmarks."""
+    faces = asset["expand"][triangles(asset["quads"])]
+    template = asset["template"].astype(np.float64)
+    face_normal = np.cross(
+        template[faces[:, 1]] - template[faces[:, 0]], template[faces[:, 2]] - template[faces[:, 0]]
+    )
+    normals = np.zeros_like(template)
+    for j in range(3):
+        np.add.at(normals, faces[:, j], face_normal)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    at = np.einsum("kjc,kj->kc", normals[corners], barycentric)
+    return at / np.linalg.norm(at, axis=1, keepdims=True)
+
+
+@cache
+def landmark_model() -> LandmarkModel:
+    """The embedded rig's model, built once per process (about 0.1 s)."""
+    return LandmarkModel(load_head_asset(), load_landmarks())

@@ -1,0 +1,98 @@
+"""Box-constrained Levenberg-Marquardt on normal equations (projected Newton: Bertsekas 1982)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+Array = NDArray[np.float64]
+State = TypeVar("State")
+Built = TypeVar("Built", bound="System[Any]")
+
+
+@dataclass
+class System(Generic[State]):
+    """A state with its cost, and the gradient (n,) and Gauss-Newton matrix (n, n) of the cost there.
+
+    values (n,) are the coordinates that have bounds; free ones (pose increments) are 0 with infinite bounds.
+    """
+
+    state: State
+    cost: float
+    gradient: Array
+    matrix: Array
+    values: Array
+
+
+def boxed_step(system: System[State], low: Array, high: Array, damping: float) -> Array:
+    """One damped Gauss-Newton step (n,) within the box.
+
+    Variables at a bound that the gradient pushes outwards are held. Those the step would carry outside go to their bound,
+    and the others are solved again given that, a few times.
+    """
+    values, gradient = system.values, system.gradient
+    held = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
+    step = np.zeros_like(values)
+    for _ in range(4):
+        free = np.flatnonzero(~held)
+        fixed = np.flatnonzero(held)
+        right = -(gradient[free] + system.matrix[np.ix_(free, fixed)] @ step[fixed])
+        matrix = system.matrix[np.ix_(free, free)]
+        matrix[np.diag_indices_from(matrix)] *= 1 + damping
+        matrix[np.diag_indices_from(matrix)] += 1e-9
+        step[free] = cho_solve(
+            cho_factor(matrix, overwrite_a=True, check_finite=False), right, check_finite=False
+        )
+        target = values + step
+        leaving = ~held & ((target < low) | (target > high))
+        if not leaving.any():
+            break
+        step[leaving] = np.clip(target, low, high)[leaving] - values[leaving]
+        held |= leaving
+    return np.clip(values + step, low, high) - values
+
+
+def minimise(
+    build: Callable[[State], Built],
+    move: Callable[[State, Array], State],
+    start: State,
+    low: Array,
+    high: Array,
+    *,
+    iterations: int,
+    tolerance: float = 1e-4,
+    damping: float = 1e-4,
+) -> Built:
+    """Minimise from ``start``.
+
+    Args:
+        build: the system at a state.
+        move: a state moved by a step (n,).
+        start: where to begin.
+        low, high: (n,) bounds of ``System.values``.
+        iterations: most evaluations after the first.
+        tolerance: stop when a step lowers the cost by less than this share.
+        damping: initial Levenberg-Marquardt damping, relative to the matrix's diagonal.
+
+    Returns:
+        The best system found.
+    """
+    best = build(start)
+    for _ in range(iterations):
+        step = boxed_step(best, low, high, damping)
+        tried = build(move(best.state, step))
+        if not np.isfinite(tried.cost) or tried.cost > best.cost:
+            damping = max(damping, 1e-3) * 8
+            if damping > 1e6:
+                break
+            continue
+        gain = best.cost - tried.cost
+        best, damping = tried, max(damping / 4, 1e-7)
+        if gain <= tolerance * best.cost:
+            break
+    return best
