@@ -1,4 +1,4 @@
-"""The GLB as three.js plays it in headless Chromium: the same vertices as the rig, seen where the camera was."""
+"""The GLB as three.js plays it in headless Chromium: the same vertices as the rig, seen from the camera."""
 
 from __future__ import annotations
 

@@ -76,18 +76,30 @@ def rig_evaluator(rig: Any, identity: np.ndarray, space: ControlSpace) -> Evalua
 
 
 class TakeVertices:
-    """The rig over a take, a block of frames at a time; short takes are evaluated once and kept."""
+    """The rig over a take, a block of frames at a time.
 
-    def __init__(self, evaluate: Evaluate, values: np.ndarray) -> None:
-        self._evaluate, self._values = evaluate, values
+    Short takes are evaluated once and kept; of long ones only the ``watched`` vertices (eyeballs) are.
+    """
+
+    def __init__(self, evaluate: Evaluate, values: np.ndarray, watched: np.ndarray) -> None:
+        self._evaluate, self._values, self._watched = evaluate, values, watched
         self._kept = evaluate(values) if len(values) <= KEPT_FRAMES else None
+        self._seen = np.full((len(values), len(watched), 3), np.nan, np.float32)
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def __call__(self, frames: slice | np.ndarray) -> np.ndarray:
-        """Vertices (B, V, 3) float32 of a slice or of frame numbers."""
-        return self._evaluate(self._values[frames]) if self._kept is None else self._kept[frames]
+    def __call__(self, frames: slice) -> np.ndarray:
+        """Vertices (B, V, 3) float32 of a slice."""
+        found = self._evaluate(self._values[frames]) if self._kept is None else self._kept[frames]
+        self._seen[frames] = found[:, self._watched]
+        return found
+
+    def watched(self, frames: slice) -> np.ndarray:
+        """The watched vertices (B, W, 3) of a slice."""
+        if np.isnan(self._seen[frames]).any():
+            self(frames)
+        return self._seen[frames]
 
 
 def batches(count: int, size: int = BATCH) -> Iterator[slice]:

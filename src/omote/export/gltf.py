@@ -97,10 +97,11 @@ def write_glb(
     take = performance.with_space(_space(rig, targets))
     evaluate = ev.rig_evaluator(rig, ev.identity_of(take, rig), take.space)
     values = np.asarray(take.controls, np.float32)
-    vertices = ev.TakeVertices(evaluate, values)
     probed = mo.probe(evaluate, take.space)
     faces, parts = ev.rig_array(rig, "faces"), ev.rig_array(rig, "face_part")
     balls = _eyeballs(rig, faces, parts, probed, take.space.names) if eyes == "nodes" else []
+    watched = np.concatenate([np.zeros(0, np.int64), *(ball.vertices for ball in balls)])
+    vertices = ev.TakeVertices(evaluate, values, watched)
     moving = np.isin(parts, [list(rig.part_names).index(ball.name) for ball in balls], invert=True)
     keep = np.unique(faces[moving])
     morphs = mo.build_morphs(
@@ -296,9 +297,12 @@ def _eye_motion(vertices: ev.TakeVertices, balls: list[rg.RigidPart]) -> list[tu
     places: list[list[np.ndarray]] = [[] for _ in balls]
     if balls:
         for block in ev.batches(len(vertices)):
-            points = vertices(block)
+            points = vertices.watched(block)
+            start = 0
             for k, ball in enumerate(balls):
-                rotations, translations, _ = rg.fit_rigid(ball.rest, points[:, ball.vertices])
+                end = start + len(ball.vertices)
+                rotations, translations, _ = rg.fit_rigid(ball.rest, points[:, start:end])
+                start = end
                 turns[k].append(rotations)
                 places[k].append(translations)
     return [

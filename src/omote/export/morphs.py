@@ -223,10 +223,10 @@ def build_morphs(
     base, deltas = probed.base[keep], np.ascontiguousarray(deltas[:, keep])
     deltas[np.abs(deltas) < STILL / 4] = 0.0
 
-    def missing(block: slice | np.ndarray) -> np.ndarray:
+    def missing(block: slice) -> np.ndarray:
         return vertices(block)[:, keep] - replay(base, deltas, weights[block])
 
-    extra = fit_residuals(missing, len(values), tolerance=tolerance, limit=max_residuals)
+    extra = fit_residuals(missing, len(values), len(keep), tolerance=tolerance, limit=max_residuals)
     count = len(extra.deltas)
     return MorphSet(
         names=(*(target.name for target in targets), *(f"residual_{k:02d}" for k in range(count))),

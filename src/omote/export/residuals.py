@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +12,8 @@ import numpy as np
 from omote.export.evaluate import batches
 
 LINEAR = 1e-6  # metres: what counts as exactly linear
-MAX_SAMPLES = 384  # frames kept in memory
+MAX_SAMPLES = 384  # frames that principal components are taken of at first
+MAX_MEMORY = 1 << 29  # bytes
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,7 @@ def components(samples: np.ndarray, tolerance: float, limit: int) -> np.ndarray:
     Returns:
         (K, V, 3) orthonormal directions.
     """
-    moving = np.abs(samples).max(axis=(0, 2)) > 0.1 * tolerance
-    flat = np.ascontiguousarray(samples[:, moving], dtype=np.float64).reshape(len(samples), -1)
+    flat = samples.astype(np.float64).reshape(len(samples), -1)
     values, vectors = np.linalg.eigh(flat @ flat.T)
     order = np.argsort(values)[::-1]
     order = order[values[order] > 1e-12 * max(values.max(initial=0.0), 1e-18)][:limit]
@@ -59,51 +61,61 @@ def components(samples: np.ndarray, tolerance: float, limit: int) -> np.ndarray:
             high = middle
         else:
             low = middle + 1
-    out = np.zeros((low, *samples.shape[1:]))
     directions = projected[:low] / np.maximum(np.linalg.norm(projected[:low], axis=1, keepdims=True), 1e-18)
-    out[:, moving] = directions.reshape(low, -1, 3)
-    return out
+    return directions.reshape(low, *samples.shape[1:])
 
 
 def fit_residuals(
-    missing: Callable[[slice | np.ndarray], np.ndarray], frames: int, *, tolerance: float, limit: int
+    missing: Callable[[slice], np.ndarray], frames: int, vertices: int, *, tolerance: float, limit: int
 ) -> Residuals:
     """Targets that bring playback within ``tolerance`` of the rig at every frame, if ``limit`` of them can.
 
     Args:
-        missing: frames (a slice or indices) -> what the linear targets miss there, (B, V, 3) metres.
+        missing: frames -> what the linear targets miss there, (B, V, 3) metres. Called once for every frame.
         frames: T.
+        vertices: V.
         tolerance: metres. One frame is made exact: that takes one target.
         limit: at most so many targets; 0 for none.
     """
     goal = LINEAR if frames == 1 else tolerance
     worst = np.zeros(frames)
-    every = max(1, -(-frames // MAX_SAMPLES))
-    samples: list[np.ndarray] = []
+    largest = np.zeros(vertices)
+    kept = _store((frames, vertices, 3))
     for block in batches(frames):
         found = missing(block)
+        kept[block] = found
         worst[block] = per_frame(found)
-        samples.extend(found[i] for i in range(len(found)) if (block.start + i) % every == 0)
+        np.maximum(largest, np.abs(found).max(axis=(0, 2)), out=largest)
     linear_error = float(worst.max(initial=0.0))
-    vertices = samples[0].shape[0]
     if linear_error <= goal or limit <= 0:
         none = np.zeros((0, vertices, 3), np.float32)
         return Residuals(none, np.zeros((frames, 0), np.float32), linear_error, linear_error)
-    kept = np.stack(samples) if every == 1 else None
-    for _ in range(3):
-        basis = components(np.stack(samples) if kept is None else kept, 0.7 * goal, limit)
+    moving = largest > 0.02 * goal
+    chosen = np.arange(0, frames, max(1, -(-frames // MAX_SAMPLES)))
+    for _ in range(4):
+        basis = components(kept[chosen][:, moving], 0.7 * goal, limit)
         basis[np.abs(basis) < 1e-4 * np.abs(basis).max(axis=(1, 2), keepdims=True)] = 0.0
         flat = basis.reshape(len(basis), -1)
         solve = np.linalg.pinv(flat @ flat.T)
         scores = np.zeros((frames, len(basis)))
         for block in batches(frames):
-            found = missing(block) if kept is None else kept[block]
-            rows = found.reshape(len(found), -1)
+            rows = kept[block][:, moving].astype(np.float64).reshape(-1, flat.shape[1])
             scores[block] = rows @ flat.T @ solve
-            worst[block] = per_frame((rows - scores[block] @ flat).reshape(found.shape))
-        if kept is not None or worst.max() <= goal or len(basis) >= limit:
+            worst[block] = per_frame((rows - scores[block] @ flat).reshape(len(rows), -1, 3))
+        if worst.max() <= goal or len(basis) >= limit or len(chosen) == frames:
             break
-        samples.extend(missing(np.argsort(worst)[-32:]))
+        chosen = np.union1d(chosen, np.argsort(worst)[-48:])
     scale = np.maximum(np.abs(scores).max(axis=0), 1e-12)
-    deltas = (basis * scale[:, None, None]).astype(np.float32)
-    return Residuals(deltas, (scores / scale).astype(np.float32), float(worst.max()), linear_error)
+    deltas = np.zeros((len(basis), vertices, 3), np.float32)
+    deltas[:, moving] = basis * scale[:, None, None]
+    error = max(float(worst.max()), float(np.sqrt(3) * largest[~moving].max(initial=0.0)))
+    return Residuals(deltas, (scores / scale).astype(np.float32), error, linear_error)
+
+
+def _store(shape: tuple[int, int, int]) -> np.ndarray:
+    """Room for residuals: half floats (good to 2 micrometres) for long takes, on disk for very long ones."""
+    dtype = np.float32 if shape[0] <= MAX_SAMPLES else np.float16
+    if math.prod(shape) * np.dtype(dtype).itemsize <= MAX_MEMORY:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(prefix="omote-residuals-") as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
