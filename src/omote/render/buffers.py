@@ -12,7 +12,9 @@ from torch.nn.functional import normalize
 
 from omote.checks import check_shape
 
-_SMALLEST_AREA = 1e-2  # px², doubled: below, vertex snapping (1/4096 px) would dominate the recomputed barycentrics
+_SMALLEST_AREA = (
+    1e-2  # px², doubled: below, vertex snapping (1/4096 px) would dominate the recomputed barycentrics
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Buffers:
     def numpy(self) -> Buffers:
         """The same as numpy arrays."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Buffers(**{k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in values.items()})
+        return Buffers(
+            **{k: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for k, v in values.items()}
+        )
 
 
 def project_to_screen(vertices: Tensor, camera: Any, scale: float = 1.0) -> Tensor:
@@ -95,7 +99,9 @@ def vertex_tangents(vertices: Tensor, faces: Tensor, uv: Tensor, normals: Tensor
     """
     p, t = vertices[faces], uv[faces].to(vertices)
     (e1, e2), (d1, d2) = (p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]), (t[:, 1] - t[:, 0], t[:, 2] - t[:, 0])
-    orientation = (d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]).sign()[:, None]  # area weighted: not divided by the area in uv
+    orientation = (d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]).sign()[
+        :, None
+    ]  # area weighted: not divided by the area in uv
     along_u = (e1 * d2[:, 1:] - e2 * d1[:, 1:]) * orientation
     along_up = (e1 * d2[:, :1] - e2 * d1[:, :1]) * orientation
     sums = torch.zeros(len(vertices), 6, dtype=vertices.dtype, device=vertices.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,36 +21,10 @@ from omote.render.buffers import (
     vertex_tangents,
 )
 from omote.render.rasterize import MAX_SIZE, workspace
+from omote.render.scene_inputs import Scene
 from omote.render.shading import Lights, lights_by_name, linear_to_srgb, shade, srgb_to_linear
 from omote.render.silhouette import antialias_silhouette
 from omote.render.texture_sampling import DEFAULT_ALBEDO, Albedo, sample_texture
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Checked inputs of one render, as tensors of one dtype on one device."""
-
-    vertices: Tensor
-    faces: Tensor
-    camera: Any
-    supersample: int
-    albedo: Albedo
-    lights: Lights
-    normals: Tensor
-    uv: Tensor | None = None
-    tangents: Tensor | None = None
-    frame_normals: Tensor | None = None
-    background: Tensor | None = None
-    translucent: Tensor | None = None
-    face_alpha: Tensor | None = None
-    weld: Tensor | None = None
-    cull: bool = False
-    silhouette: bool = False
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the supersampled image."""
-        return self.camera.size[0] * self.supersample, self.camera.size[1] * self.supersample
 
 
 def render_mesh(
@@ -70,7 +43,7 @@ def render_mesh(
     face_alpha: Any = None,
     cull: bool = False,
     silhouette: bool | None = None,
-    tangent_normals: bool = True,
+    tangent_normals: bool = False,
 ) -> Buffers:
     """Render a mesh: colour, coverage, depth, normals, texture coordinates.
 
@@ -94,7 +67,7 @@ def render_mesh(
         face_alpha: (F,) 0..1; faces below 1 (lashes, say) are blended over the others in one layer, from both sides.
         cull: leave out opaque triangles seen from behind; else they are lit from their visible side.
         silhouette: blend outlines by the position of their edges; default: when differentiating. Gives outlines a gradient.
-        tangent_normals: compute ``normal_tangent`` where there are uv.
+        tangent_normals: compute ``normal_tangent`` too (needs uv).
 
     Returns:
         `Buffers` of tensors, or of numpy arrays if ``vertices_cam`` is one.
@@ -109,7 +82,9 @@ def render_mesh(
     width, height = camera.size
     if not 1 <= supersample <= 8 or max(width, height) * supersample > MAX_SIZE:
         what = f"{width} × {height} px with {supersample} × supersampling"
-        raise InputError(what, where="render size", remedy=f"Supersample 1 to 8, at most {MAX_SIZE} px a side in all.")
+        raise InputError(
+            what, where="render size", remedy=f"Supersample 1 to 8, at most {MAX_SIZE} px a side in all."
+        )
 
     def tensor(name: str, value: Any, *shape: int | str) -> Tensor:
         converted = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
@@ -122,12 +97,15 @@ def render_mesh(
     if len(triangles) and (int(triangles.min()) < 0 or int(triangles.max()) >= count):
         raise InputError(f"indices leave 0..{count - 1}", where="faces")
     canonical = None if weld is None else tensor("weld", weld, count)
-    shading_normals = (
-        vertex_normals(vertices, triangles, canonical) if normals is None else tensor("normals", normals, count, 3)
-    )
+    if normals is not None:
+        shading_normals = tensor("normals", normals, count, 3)
+    else:
+        shading_normals = _smooth_normals(vertices, triangles, canonical)
     texture = Albedo.from_srgb(np.array(DEFAULT_ALBEDO) if albedo is None else albedo).to(vertices)
     if texture.linear.ndim == 3 and uv is None:
-        raise InputError("a texture needs uv", where="albedo", remedy="Pass uv, vertex colours (V, 3) or one colour (3,).")
+        raise InputError(
+            "a texture needs uv", where="albedo", remedy="Pass uv, vertex colours (V, 3) or one colour (3,)."
+        )
     if texture.linear.ndim == 2:
         check_shape("albedo", texture.linear, count, 3)
     coordinates = None if uv is None else tensor("uv", uv, count, 2)
@@ -135,7 +113,7 @@ def render_mesh(
     if coordinates is not None and tangent_normals:
         frame = vertices if frame_vertices is None else tensor("frame_vertices", frame_vertices, count, 3)
         own = frame_vertices is None and normals is None
-        frame_normals = shading_normals if own else vertex_normals(frame, triangles, canonical)
+        frame_normals = shading_normals if own else _smooth_normals(frame, triangles, canonical)
         tangents = vertex_tangents(frame, triangles, coordinates, frame_normals)
     alpha = None if face_alpha is None else tensor("face_alpha", face_alpha, len(triangles)).to(vertices)
     backdrop = None if background is None else tensor("background", background, "...", 3).to(vertices)
@@ -164,8 +142,21 @@ def render_mesh(
         cull=cull,
         silhouette=differentiable if silhouette is None else silhouette,
     )
-    buffers = render_torch(scene)
+    if differentiable or scene.silhouette or vertices.dtype != torch.float32:
+        buffers = render_torch(scene)
+    else:
+        from omote.render.fused import render_fused
+
+        buffers = render_fused(scene)
     return buffers.numpy() if as_numpy else buffers
+
+
+def _smooth_normals(vertices: Tensor, faces: Tensor, weld: Tensor | None) -> Tensor:
+    if vertices.dtype == torch.float32 and not (torch.is_grad_enabled() and vertices.requires_grad):
+        from omote.render.fused import fast_vertex_normals
+
+        return fast_vertex_normals(vertices, faces, weld)
+    return vertex_normals(vertices, faces, weld)
 
 
 def render_torch(scene: Scene) -> Buffers:
@@ -179,7 +170,9 @@ def render_torch(scene: Scene) -> Buffers:
         image = antialias_silhouette(image, triangle_id, screen, scene.faces, weld=scene.weld)
     for over, over_id in images[1:]:
         alpha = scene.face_alpha[over_id.clamp_min(0).long()] * (over_id >= 0)  # type: ignore[index]
-        nearer = (over_id >= 0) & (over[..., _DEPTH] * (triangle_id < 0) + (over[..., _DEPTH] > image[..., _DEPTH]) > 0)
+        nearer = (over_id >= 0) & (
+            over[..., _DEPTH] * (triangle_id < 0) + (over[..., _DEPTH] > image[..., _DEPTH]) > 0
+        )
         share = torch.where(nearer, alpha, 0.0)[..., None]
         front = nearer[..., None]
         mixed = over * share + image * (1 - share)

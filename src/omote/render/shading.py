@@ -89,7 +89,7 @@ class Lights:
 
 
 def lights_by_name(lights: Lights | str) -> Lights:
-    """"three-point", "hemisphere" or "flat"; Lights pass through."""
+    """ "three-point", "hemisphere" or "flat"; Lights pass through."""
     if isinstance(lights, Lights):
         return lights
     presets = {

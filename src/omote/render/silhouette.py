@@ -102,7 +102,9 @@ def _crossings(screen: Array, edges: Array, covered: Array, axis: int) -> tuple[
     delta = np.abs(b - a)
     mine = delta[:, 1] >= delta[:, 0] if axis == 0 else delta[:, 1] < delta[:, 0]
     low = np.ceil(np.minimum(a[:, across], b[:, across]) - 0.5).clip(0, lines)
-    high = np.ceil(np.maximum(a[:, across], b[:, across]) - 0.5).clip(0, lines)  # half open: no line counts twice
+    high = np.ceil(np.maximum(a[:, across], b[:, across]) - 0.5).clip(
+        0, lines
+    )  # half open: no line counts twice
     count = np.where(mine, high - low, 0).astype(np.int64)
     edge = np.repeat(np.arange(len(edges)), count)
     step = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count)

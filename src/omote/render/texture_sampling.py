@@ -29,7 +29,9 @@ class Albedo:
     def __post_init__(self) -> None:
         check_shape("albedo", self.linear, "...", 3)
         if self.linear.ndim > 3:
-            raise InputError(f"got {self.linear.ndim} axes", where="albedo", remedy="Expected (H, W, 3), (V, 3) or (3,).")
+            raise InputError(
+                f"got {self.linear.ndim} axes", where="albedo", remedy="Expected (H, W, 3), (V, 3) or (3,)."
+            )
 
     @classmethod
     def from_srgb(cls, colours: Any) -> Albedo:
@@ -44,7 +46,11 @@ class Albedo:
 
     def to(self, like: Tensor) -> Albedo:
         """The same in the dtype and on the device of ``like``."""
-        return self if self.linear.dtype == like.dtype and self.linear.device == like.device else Albedo(self.linear.to(like))
+        return (
+            self
+            if self.linear.dtype == like.dtype and self.linear.device == like.device
+            else Albedo(self.linear.to(like))
+        )
 
 
 def sample_texture(texture: Tensor, uv: Tensor) -> Tensor:
