@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,6 +113,26 @@ def rig_array(rig: Any, name: str) -> np.ndarray:
     """A tensor or array attribute of the rig as numpy."""
     value = getattr(rig, name)
     return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+def rig_albedo(rig: Any) -> np.ndarray | None:
+    """The rig's own texture, uint8 (H, W, 3) sRGB with row 0 at v = 0; None where it has none.
+
+    A rig may have ``albedo_texture()``; the embedded head is painted by `omote.render.albedo`.
+    """
+    if hasattr(rig, "albedo_texture"):
+        found = rig.albedo_texture()
+        return found.detach().cpu().numpy() if hasattr(found, "detach") else np.asarray(found)
+    from omote.rigs.facs import FacsRig
+
+    return _painted() if isinstance(rig, FacsRig) else None
+
+
+@cache
+def _painted() -> np.ndarray:
+    from omote.render.albedo import paint_albedo
+
+    return paint_albedo()
 
 
 class Normals:

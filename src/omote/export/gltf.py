@@ -355,7 +355,7 @@ def _camera(builder: GlbBuilder, camera: Camera) -> dict[str, Any]:
 def _texture(builder: GlbBuilder, rig: Any, albedo: Any) -> int | None:
     """Embed the albedo as JPEG; the index of its texture."""
     if isinstance(albedo, str):
-        albedo = rig.albedo_texture() if hasattr(rig, "albedo_texture") else None
+        albedo = ev.rig_albedo(rig)
     if albedo is None:
         return None
     from PIL import Image

@@ -146,15 +146,14 @@ def _meshes(
 
 
 def _write_material(rig: Any, library: Path, names: list[str]) -> list[Path]:
-    pixels = rig.albedo_texture() if hasattr(rig, "albedo_texture") else None
+    pixels = ev.rig_albedo(rig)
     out = []
     texture = library.with_name(f"{library.stem}.albedo.png")
     if pixels is not None:
         from PIL import Image
 
         stream = BytesIO()
-        array = pixels.detach().cpu().numpy() if hasattr(pixels, "detach") else np.asarray(pixels)
-        Image.fromarray(array).save(stream, "PNG", optimize=True)
+        Image.fromarray(pixels).save(stream, "PNG", optimize=True)
         out.append(write_bytes(texture, stream.getvalue()))
     lines = []
     for name in names:
