@@ -17,6 +17,7 @@ from .expressions import Sculptor, build_shapes, eye_slices, smoothstep
 from .gradients import identity_gradients
 from .identity import Identity, adult_mean, build_identity, eye_middle, shrink_eyeballs
 from .lids import bind_lashes, closure, lid_rims, sculpted_blink
+from .lips import keep_lips_closed
 
 ASSET = Path(__file__).resolve().parents[2] / "src/omote/assets/head.npz"
 FORMAT = 1
@@ -94,7 +95,10 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
     parts = part_masks(cut, canonical, identity.template)
     lash_bound = bind_lashes(identity.template, selected, parts["lashes"])
     template, basis = shorten_lashes(identity, lash_bound, parts["lashes"])
-    shapes = build_shapes(Sculptor(template, selected, scale, parts), lash_bound)
+    basis = keep_lips_closed(basis, selected)
+    partner = {int(v): i for i, v in enumerate(selected)}
+    mirror = np.array([partner[int(m)] for m in mh.mirror_vertices()[selected]])
+    shapes = build_shapes(Sculptor(template, selected, scale, parts), lash_bound, mirror)
     closing = closure(template, selected, parts["lashes"], sculpted_blink(selected, scale))
     moving = np.any([np.linalg.norm(s.delta, axis=1) > 1e-5 for s in shapes], axis=0)
     gradients, node_index, node_weight = identity_gradients(template, basis, moving)
@@ -106,7 +110,6 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
     shape_q, shape_scale = quantise(np.stack([s.delta for s in shapes]))
     gradient_q, gradient_scale = quantise(gradients)
     neck = mh.bone_weights()["neck03"][selected]
-    partner = {int(v): i for i, v in enumerate(selected)}
     header = {
         "format": FORMAT,
         "sources": mh.versions(),
@@ -123,7 +126,7 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
         "uv": cut.uv.astype(np.float32),
         "quads": cut.quads.astype(np.int16),
         "quad_part": cut.quad_part.astype(np.uint8),
-        "mirror": np.array([partner[int(m)] for m in mh.mirror_vertices()[selected]]).astype(np.int16),
+        "mirror": mirror.astype(np.int16),
         "identity": basis_q,
         "identity_scale": basis_scale,
         "identity_mirror": identity.mirror_sign.astype(np.int8),

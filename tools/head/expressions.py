@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from omote.controls import FACS102
+
 from . import makehuman as mh
 from .cut import EYE_VERTICES, lid_loops
 
 Factor = tuple[str, float]
+
+STICKY = (0.004, 0.015)
+"""Metres from the middle of the mouth: where lips that cling at the corner begin to, and where they do fully."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,6 @@ def _jaw(s: Sculptor) -> None:
 
 def _mouth(s: Sculptor) -> None:
     close = s.arkit("mouthClose")
-    corner = {side: s.template[_mouth_corner(s, side)] for side in "LR"}
     for side in "LR":
         word, mask = _long(side), s.side(side)[:, None]
         for name, half in (("upper", s.upper), ("lower", s.lower)):
@@ -153,8 +157,8 @@ def _mouth(s: Sculptor) -> None:
             s.add(f"lip_roll_in_{name}_{side}", s.arkit("mouthRoll" + name.capitalize()) * mask)
             s.add(f"lip_funnel_{name}_{side}", s.arkit("mouthFunnel") * both)
             s.add(f"lip_pucker_{name}_{side}", s.arkit("mouthPucker") * both)
-        zone = np.exp(-(((s.template[:, 0] - corner[side][0]) / 0.011) ** 2))[:, None] * mask
-        s.add(f"sticky_corner_{side}", close * zone, ((f"sticky_corner_{side}", 1.0), ("jaw_open", 1.0)))
+        zone = smoothstep(np.abs(s.template[:, 0]), *STICKY)[:, None] * mask
+        s.add(f"sticky_corner_{side}", close * s.lips[:, None] * zone, ((f"sticky_corner_{side}", 1.0), ("jaw_open", 1.0)))
         s.add(f"corner_pull_{side}", s.arkit(f"mouthSmile{word}"))
         s.add(f"corner_pull_sharp_{side}", s.unit("mouth-upward-retraction") * mask)
         s.add(f"dimple_{side}", s.arkit(f"mouthDimple{word}"))
@@ -172,11 +176,6 @@ def _mouth(s: Sculptor) -> None:
     s.add("lips_part", s.unit("mouth-parling"))
     s.add("mouth_shift_up", s.local("mouth/mouth-trans-up") * 0.6, (("mouth_shift_vertical", 1.0),))
     s.add("mouth_shift_down", s.local("mouth/mouth-trans-down") * 0.6, (("mouth_shift_vertical", -1.0),))
-
-
-def _mouth_corner(s: Sculptor, side: str) -> int:
-    pull = np.linalg.norm(s.arkit(f"mouthSmile{_long(side)}"), axis=1) * (s.lips > 0.5)
-    return int(np.argmax(np.abs(s.template[:, 0]) * (pull > 0.5 * pull.max())))
 
 
 def _tongue(s: Sculptor) -> None:
@@ -241,13 +240,31 @@ def _combinations(s: Sculptor) -> None:
         )
 
 
-def build_shapes(s: Sculptor, lash_bound: np.ndarray) -> list[Shape]:
-    """All shapes, controls first, combinations after; lashes ride on the lid rims."""
+def symmetric(shapes: list[Shape], mirror: np.ndarray) -> list[Shape]:
+    """Every shape averaged with the mirror image of its partner, so that a mirrored performance is a mirrored face.
+
+    Args:
+        mirror: (V,) index of each vertex's mirror image.
+    """
+    by_activation = {frozenset(shape.activation): shape.delta for shape in shapes}
+    result = []
+    for shape in shapes:
+        partner = set()
+        for name, sign in shape.activation:
+            control = FACS102.controls[FACS102.index(name)]
+            partner.add((control.mirror or name, sign * control.mirror_sign))
+        other = by_activation[frozenset(partner)][mirror] * [-1, 1, 1]
+        result.append(Shape(shape.name, shape.activation, (shape.delta + other) / 2))
+    return result
+
+
+def build_shapes(s: Sculptor, lash_bound: np.ndarray, mirror: np.ndarray) -> list[Shape]:
+    """All shapes, controls first, combinations after, symmetric; lashes ride on the lid rims."""
     for build in (_brows_and_eyes, _nose_and_cheeks, _jaw, _mouth, _tongue, _combinations):
         build(s)
     balls = s.parts["eye_L"] | s.parts["eye_R"]
     shapes = []
-    for shape in s.shapes:
+    for shape in symmetric(s.shapes, mirror):
         delta = shape.delta[lash_bound].copy()
         delta[balls] = 0.0
         shapes.append(Shape(shape.name, shape.activation, delta))

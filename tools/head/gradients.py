@@ -12,14 +12,19 @@ from scipy.spatial import cKDTree
 NODES, BLENDED, SIGMA = 140, 6, 0.011
 
 
-def farthest_points(points: np.ndarray, count: int) -> np.ndarray:
-    """(count,) indices spread over the points (M, 3)."""
-    chosen = [int(np.argmax(points[:, 2]))]
-    distance = np.linalg.norm(points - points[chosen[0]], axis=1)
-    while len(chosen) < count:
-        chosen.append(int(np.argmax(distance)))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return np.array(chosen)
+def spread_nodes(points: np.ndarray, count: int) -> np.ndarray:
+    """(about count, 3) nodes spread over the points (M, 3), exactly symmetric in x: farthest points, then their mirror."""
+    half = points[points[:, 0] >= 0] * [1, 1, 1]
+    half[half[:, 0] < 0.003, 0] = 0
+    nodes = half[np.argmax(half[:, 2])][None]
+    distance = np.linalg.norm(half - nodes[0], axis=1)
+    while len(nodes) < count:
+        new = half[np.argmax(distance)]
+        pair = np.stack([new, new * [-1, 1, 1]])[: 2 if new[0] > 0 else 1]
+        for node in pair:
+            distance = np.minimum(distance, np.linalg.norm(half - node, axis=1))
+        nodes = np.concatenate([nodes, pair])
+    return nodes
 
 
 def identity_gradients(template: np.ndarray, basis: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,8 +39,8 @@ def identity_gradients(template: np.ndarray, basis: np.ndarray, moving: np.ndarr
         gradients (I, N, 3, 3), node_index (V, 6), node_weight (V, 6).
     """
     field = np.flatnonzero(moving)
-    nodes = template[field[farthest_points(template[field], NODES)]]
-    gradients = np.zeros((len(basis), NODES, 3, 3))
+    nodes = spread_nodes(template[field], NODES)
+    gradients = np.zeros((len(basis), len(nodes), 3, 3))
     for n, node in enumerate(nodes):
         offset = template[field] - node
         weight = np.exp(-((np.linalg.norm(offset, axis=1) / SIGMA) ** 2) / 2)
@@ -46,6 +51,9 @@ def identity_gradients(template: np.ndarray, basis: np.ndarray, moving: np.ndarr
         # d_c(x) = ... + (x - node)_k / SIGMA * coefficient[k, c], so gradient[c, k] = coefficient / SIGMA
         coefficient = np.einsum("kv,ivc->ikc", solve[1:], basis[:, field[use]])
         gradients[:, n] = np.swapaxes(coefficient, 1, 2) / SIGMA
-    distance, index = cKDTree(nodes).query(template, k=BLENDED)
-    blend = np.exp(-((distance / SIGMA) ** 2) / 2) + 1e-12
-    return gradients, index, blend / blend.sum(1, keepdims=True)
+    distance, index = cKDTree(nodes).query(template, k=BLENDED + 1)
+    # Less the weight of the first node left out: blending stays continuous, and a tie at the cut is no asymmetry.
+    closest = distance[:, :1] ** 2
+    blend = np.exp((closest - distance**2) / (2 * SIGMA**2))
+    blend = blend[:, :BLENDED] - 0.999 * blend[:, BLENDED:]
+    return gradients, index[:, :BLENDED], blend / blend.sum(1, keepdims=True)

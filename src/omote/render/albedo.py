@@ -45,7 +45,7 @@ class AlbedoParams:
     brow_thickness: float = 1.0
     iris: RGB = (0.36, 0.235, 0.125)
     lashes: RGB = (0.085, 0.06, 0.05)
-    hair: float = 0.0
+    hair: float = 0.6
     freckles: float = 0.15
     seed: int = 0
 

@@ -10,6 +10,7 @@ import numpy as np
 from omote.render.paint_skin import blend, cloud, rim_curves
 from omote.render.texels import Texels
 from omote.rigs.asset import load_head_asset
+from omote.rigs.constants import PUPIL_OUTWARD
 
 if TYPE_CHECKING:
     from omote.render.albedo import AlbedoParams
@@ -38,6 +39,9 @@ def _eye(side: str) -> Painter:
     def paint(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarray:
         asset = load_head_asset()
         offset = texels.position[inside] - asset["template"][asset[f"ball_{side}"]].mean(0)
+        outward = PUPIL_OUTWARD if side == "L" else -PUPIL_OUTWARD
+        cos, sin = np.cos(outward), np.sin(outward)
+        offset = offset @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32)
         radius = np.hypot(offset[:, 0], offset[:, 1])
         angle = np.arctan2(offset[:, 1], offset[:, 0])
         front = offset[:, 2] > 0
@@ -76,7 +80,7 @@ def _eye_socket(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.
     """Wet pink flesh at the lid margin and in the inner corner, dark behind."""
     position = texels.position[inside]
     out = _fill(texels, inside, 0.55 * FLESH + 0.45 * params.skin_rgb(), params.seed + 31)
-    blend(out, FLESH * 0.45, _smooth(-position[:, 2], -0.004, 0.006))
+    blend(out, FLESH * 0.45, _smooth(-position[:, 2], 0.004, 0.014))
     return out
 
 
@@ -138,7 +142,7 @@ def _teeth(direction: float) -> Painter:
         blend(out, np.array([0.34, 0.20, 0.16], np.float32), 0.85 * np.exp(-((gap / 0.00022) ** 2)))
         scallop = 0.62 - 0.12 * (2 * np.abs(inner - 0.5)) ** 2
         blend(out, GUM * (0.96 + 0.04 * params.skin_rgb()), _smooth(root, scallop - 0.02, scallop + 0.02))
-        blend(out, np.array([0.25, 0.09, 0.08], np.float32), 0.85 * _smooth(at / length[-1], 0.22, 0.55))
+        blend(out, np.array([0.25, 0.09, 0.08], np.float32), 0.88 * _smooth(at / length[-1], *((0.20, 0.40) if direction > 0 else (0.13, 0.32))))
         return out
 
     return paint

@@ -122,7 +122,7 @@ def _crop(texels: Texels, inside: np.ndarray, colour: np.ndarray, position: np.n
     line = 0.062 - 0.55 * np.maximum(0, np.abs(x) - 0.035) + 0.002 * cloud(texels, inside, 90, params.seed + 3)
     back = 0.046 - 1.9 * np.maximum(0, -z - 0.012)
     top = _smooth(y - np.where(z > -0.012, line, np.maximum(np.minimum(line, back), -0.085)), -0.004, 0.010)
-    ears = _smooth(np.abs(x), 0.074, 0.079) * (z > -0.105)
+    ears = _smooth(np.abs(x), 0.0735, 0.0775) * _smooth(-y, -0.016, -0.008) * (z > -0.105)
     grain = 0.86 + 0.14 * np.clip(cloud(texels, inside, 700, params.seed + 4), -1.5, 1.5)
     blend(colour, np.asarray(params.brows, np.float32) * 0.9, np.clip(params.hair * 0.8 * top * (1 - ears) * grain, 0, 1))
 
