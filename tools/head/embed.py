@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 
 from omote.capture.landmarker import canonical_vertices, mirror_permutation
 from omote.controls import FACS102
+from omote.rigs.constants import PUPIL_OUTWARD
 from omote.rigs.facs import FacsRig, load_rig
 
 ASSET = Path(__file__).resolve().parents[2] / "src/omote/assets/landmarks.npz"
@@ -36,6 +37,8 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
 )
 VIEWS = [(yaw, pitch) for yaw in (-40, -20, 0, 20, 40) for pitch in (-15, 0, 15)]
 IRIS_RADIUS = 0.0058
+SMOOTHING = 1e-4
+"""Of the thin-plate warp; single landmarks are noisy by a millimetre or two, the warp is not."""
 
 Draw = Callable[[np.ndarray], np.ndarray]
 """Camera-space vertices (V, 3) to an image (SIZE, SIZE, 3) uint8."""
@@ -93,25 +96,39 @@ def on_surface(rig: FacsRig, vertices: np.ndarray, triangle: np.ndarray, weight:
     return np.einsum("njc,nj->nc", vertices[rig.faces.numpy()[triangle]], weight)
 
 
-def locate_all(rig: FacsRig, seen: list[Observation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best sample of each of the 468 mesh landmarks: template point (468, 3), robust error (468,) px, and all samples' points."""
+def locate_all(rig: FacsRig, seen: list[Observation]) -> tuple[np.ndarray, np.ndarray]:
+    """Best surface sample of each of the 468 mesh landmarks: template point (468, 3) and its median error (468,) px."""
     triangle, weight = surface_samples(rig)
     rest = on_surface(rig, rig.template[rig.expand].numpy(), triangle, weight)
-    projections = np.stack([project(on_surface(rig, o.vertices, triangle, weight)) for o in seen]).astype(np.float32)
-    normals = np.stack([_facing(rig, o.vertices)[triangle] for o in seen])
+    faces = rig.faces.numpy()
     found = np.stack([o.landmarks for o in seen]).astype(np.float32)
-    best, error = np.zeros(468, int), np.zeros(468)
+    screen = np.stack([project(o.vertices) for o in seen]).astype(np.float32)
+    facing = np.stack([_facing(rig, o.vertices) for o in seen]).astype(np.float32)
+    frontal = [i for i, o in enumerate(seen) if np.abs(_facing_z(o.vertices, rig)) > 0.9]
+    used = np.unique(triangle)
+    middles = np.stack([screen[i][faces[used]].mean(1) for i in frontal])
+    best, error = np.zeros((468, 3)), np.zeros(468)
     for k in range(468):
-        miss = np.linalg.norm(projections - found[:, None, k], axis=2)
-        coarse = np.median(miss, axis=0)
-        near = np.argsort(coarse)[:1500]
+        coarse = np.median(np.linalg.norm(middles - found[frontal][:, None, k], axis=2), axis=0)
+        (near,) = np.nonzero(np.isin(triangle, used[np.argsort(coarse)[:120]]))
+        at = np.einsum("vnjc,nj->vnc", screen[:, faces[triangle[near]]], weight[near].astype(np.float32))
+        miss = np.linalg.norm(at - found[:, None, k], axis=2)
         # A view counts for a point that faces it; the cost is saturated, so slipping views do not pull.
-        facing = np.clip(normals[:, near] * 2, 0.05, 1)
-        cost = (facing * (1 - np.exp(-((miss[:, near] / 6) ** 2)))).sum(0) / facing.sum(0)
-        cost += 0.02 * (facing * np.minimum(miss[:, near], 30)).sum(0) / facing.sum(0) / 6
-        pick = near[np.argmin(cost)]
-        best[k], error[k] = pick, np.median(miss[:, pick])
-    return rest[best], error, rest
+        seen_by = np.clip(facing[:, triangle[near]] * 2, 0.05, 1)
+        cost = (seen_by * (1 - np.exp(-((miss / 6) ** 2)) + 0.02 * np.minimum(miss, 30) / 6)).sum(0) / seen_by.sum(0)
+        # The mean of the best samples, not the single best: the cost is flat at its bottom.
+        order = np.argsort(cost)[:24]
+        share = np.exp(-(cost[order] - cost[order[0]]) / 0.004)
+        best[k] = share @ rest[near[order]] / share.sum()
+        error[k] = np.median(miss[:, order[0]])
+    return best, error
+
+
+def _facing_z(vertices: np.ndarray, rig: FacsRig) -> float:
+    """Cosine between the face's forward axis and the camera's, from the eyes and the chin's plane."""
+    left, right = (vertices[np.unique(rig.faces[rig.face_part == rig.part_names.index(f"eye_{s}")])].mean(0) for s in "LR")
+    across = (left - right) / np.linalg.norm(left - right)
+    return float(np.hypot(across[0], across[1]))
 
 
 def _facing(rig: FacsRig, vertices: np.ndarray) -> np.ndarray:
@@ -123,17 +140,12 @@ def _facing(rig: FacsRig, vertices: np.ndarray) -> np.ndarray:
     return -np.einsum("fc,fc->f", normal, middle / np.linalg.norm(middle, axis=1, keepdims=True))
 
 
-def symmetric_and_smooth(points: np.ndarray, error: np.ndarray, smoothing: float) -> np.ndarray:
-    """(468, 3) points made mirror-symmetric and pulled towards a thin-plate warp of the canonical model."""
+def symmetric_and_smooth(points: np.ndarray) -> np.ndarray:
+    """(468, 3) points made mirror-symmetric, then replaced by a smooth thin-plate warp of the canonical model."""
     permutation = mirror_permutation()[:468]
-    flip = np.array([-1.0, 1.0, 1.0])
-    points = (points + (points * flip)[permutation]) / 2
+    points = (points + (points * [-1.0, 1.0, 1.0])[permutation]) / 2
     canonical = canonical_vertices() * 0.01
-    warp = RBFInterpolator(canonical, points, kernel="thin_plate_spline", smoothing=smoothing)
-    smooth = warp(canonical)
-    trust = np.clip(1.5 - np.linalg.norm(points - smooth, axis=1) / 0.003, 0.0, 0.7)[:, None]
-    trust = trust * np.clip(8 / np.maximum(error, 1e-3), 0, 1)[:, None]
-    return trust * points + (1 - trust) * smooth
+    return RBFInterpolator(canonical, points, kernel="thin_plate_spline", smoothing=SMOOTHING)(canonical)
 
 
 def snap(rig: FacsRig, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,8 +181,13 @@ def iris_points(rig: FacsRig) -> tuple[np.ndarray, np.ndarray]:
     for side in ("R", "L"):
         ball = faces[part == rig.part_names.index(f"eye_{side}")]
         centre = template[np.unique(ball)].mean(0)
+        radius = np.linalg.norm(template[np.unique(ball)] - centre, axis=1).mean()
+        outward = PUPIL_OUTWARD if side == "L" else -PUPIL_OUTWARD
+        cos, sin = np.cos(outward), np.sin(outward)
+        turned = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
         for dx, dy in ((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)):
-            target = centre[:2] + IRIS_RADIUS * np.array([dx, dy]) + 1e-6
+            rest = IRIS_RADIUS * np.array([dx, dy, np.sqrt((radius / IRIS_RADIUS) ** 2 - dx**2 - dy**2)])
+            target = centre[:2] + (turned @ rest)[:2] + 1e-6
             for ids in ball:
                 a, b, c = template[ids]
                 if (a[2] + b[2] + c[2]) / 3 < centre[2]:
@@ -187,9 +204,9 @@ def iris_points(rig: FacsRig) -> tuple[np.ndarray, np.ndarray]:
 
 
 def embed(rig: FacsRig, draw: Draw, find: Callable[[np.ndarray], np.ndarray | None], seed: int) -> dict[str, np.ndarray]:
-    seen = observe(rig, draw, find, seed)
-    points, error, _ = locate_all(rig, seen)
-    smooth = symmetric_and_smooth(points, error, 1e-7)
+    seen = observe(rig, draw, find, seed) + observe(rig, draw, find, seed + 1)
+    points, _ = locate_all(rig, seen)
+    smooth = symmetric_and_smooth(points)
     corners, barycentric = snap(rig, smooth)
     iris_corners, iris_barycentric = iris_points(rig)
     corners, barycentric = np.concatenate([corners, iris_corners]), np.concatenate([barycentric, iris_barycentric])
@@ -198,7 +215,7 @@ def embed(rig: FacsRig, draw: Draw, find: Callable[[np.ndarray], np.ndarray | No
     )
     spread = np.median(miss, axis=0)
     weight = np.clip(3.0 / np.maximum(spread, 3.0), 0.25, 1.0)
-    print(f"{len(seen)} of {len(EXPRESSIONS) * len(VIEWS)} renders detected; median error {np.median(miss):.2f} px, worst landmark {spread.max():.1f} px")
+    print(f"{len(seen)} of {2 * len(EXPRESSIONS) * len(VIEWS)} renders detected; median error {np.median(miss):.2f} px, worst landmark {spread.max():.1f} px")
     return {"vertices": corners.astype(np.int16), "barycentric": barycentric.astype(np.float32), "weight": weight.astype(np.float32)}
 
 

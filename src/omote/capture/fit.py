@@ -14,8 +14,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from omote.capture.landmark_model import Head, LandmarkModel, landmark_model
 from omote.capture.observation import FOCAL_OVER_SIDE, IRISES, Observation, Pose, initial_pose
-from omote.capture.priors import score_prior, variables
-from omote.capture.solver import System, minimise
+from omote.capture.priors import score_spread, symmetry_matrix, variables
+from omote.capture.solver import System, boxed_step, minimise
 from omote.controls import FACS102
 
 Array = NDArray[np.float64]
@@ -81,11 +81,35 @@ class Fit:
         return float(self.distance.mean())
 
 
-@dataclass
-class FrameSystem(System[State]):
-    """A frame's system, with what the landmarks alone say: residuals (K, 2) in standard deviations and their matrix."""
+@dataclass(frozen=True)
+class Terms:
+    """Residuals (2, K) in standard deviations, weights (K,), and derivatives (n, 2, K): of the identity if asked
+    for (I), the pose (6) and the variables. Cost = sum(weight * residual^2) / 2.
+    """
 
     residual: Array
+    weight: Array
+    slope: NDArray[np.float32]
+
+    def normal_equations(self) -> tuple[float, Array, Array]:
+        """Cost, gradient (n,) and Gauss-Newton matrix (n, n)."""
+        root = np.tile(np.sqrt(self.weight), 2).astype(np.float32)
+        flat = self.slope.reshape(len(self.slope), -1) * root
+        error = self.residual.ravel() * root
+        matrix = (flat @ flat.T).astype(np.float64)
+        return 0.5 * float(error @ error), (flat @ error.astype(np.float32)).astype(np.float64), matrix
+
+    def gradient(self, residual: Array) -> Array:
+        """(n,) of other residuals (2, K) with the same weights and derivatives."""
+        weighted = (residual * self.weight).ravel().astype(np.float32)
+        return (self.slope.reshape(len(self.slope), -1) @ weighted).astype(np.float64)
+
+
+@dataclass
+class FrameSystem(System[State]):
+    """A frame's system, its landmark terms, and the matrix of the landmarks alone."""
+
+    terms: Terms
     seen: Array
 
 
@@ -129,22 +153,44 @@ class LandmarkFitter:
         )
         return [self.describe(s, o) for s, o in zip(found.state, observations, strict=True)]
 
-    def fit_frame(
-        self, observation: Observation, head: Head, pose: Pose, values: Array, *, iterations: int = 3
-    ) -> Fit:
-        """Pose and controls of a known head, from a warm start."""
-        low = np.concatenate([self._pose_low, self.table.low])
-        high = np.concatenate([self._pose_high, self.table.high])
+    def fit_frame(self, observation: Observation, head: Head, pose: Pose, values: Array) -> Fit:
+        """Pose and controls of a known head, from anywhere near: Levenberg-Marquardt until it settles."""
         found = minimise(
             lambda s: self._frame_system(s, observation),
-            lambda s, step: State(s.pose.moved(step[:6]), s.head, s.values + step[6:]),
+            _moved,
             State(pose, head, values),
-            low,
-            high,
-            iterations=iterations,
+            np.concatenate([self._pose_low, self.table.low]),
+            np.concatenate([self._pose_high, self.table.high]),
+            iterations=12,
             tolerance=2e-3,
         )
         return self.describe(found.state, observation, found)
+
+    def follow_frame(
+        self, observation: Observation, head: Head, pose: Pose, values: Array, *, steps: int = 3
+    ) -> Fit:
+        """Pose and controls from the frame before: Gauss-Newton steps that share one Jacobian, so that it is fast."""
+        low = np.concatenate([self._pose_low, self.table.low])
+        high = np.concatenate([self._pose_high, self.table.high])
+        start = self._frame_system(State(pose, head, values), observation)
+        state, system, residual = start.state, start, start.terms.residual
+        for _ in range(steps):
+            state = _moved(state, boxed_step(system, low, high, 1e-4))
+            points = self.model.points(head, self.table.controls(state.values))
+            residual, _ = self.residual(state.pose, points, observation)
+            prior_cost, prior_gradient, _ = self.control_prior(state.values, observation)
+            gradient = start.terms.gradient(residual)
+            gradient[6:] += prior_gradient
+            cost = prior_cost + 0.5 * float((start.terms.weight * residual**2).sum())
+            system = replace(
+                system,
+                state=state,
+                cost=cost,
+                gradient=gradient,
+                values=np.concatenate([np.zeros(6), state.values]),
+            )
+        system = replace(system, terms=replace(start.terms, residual=residual))
+        return self.describe(state, observation, system)
 
     def settled_pose(self, observation: Observation, head: Head, focal: float) -> Pose:
         """A cold start for `fit_frame`: the pose of the neutral head."""
@@ -159,68 +205,43 @@ class LandmarkFitter:
             state.head.identity,
             state.values,
             self.table.controls(state.values),
-            np.linalg.norm(system.residual, axis=1) * self.options.noise,
+            np.linalg.norm(system.terms.residual, axis=0) * self.options.noise,
             self._evidence(system.seen),
             float(system.cost / self.options.effective),
         )
 
-    # --- the pieces of the cost -----------------------------------------------------------------------------------
+    # --- the pieces of the cost ------------------------------------------------------------------------------
 
-    def landmark_terms(self, state: State, observation: Observation) -> tuple[Array, Array, Array, Array]:
-        """Residuals and derivatives of the landmarks of one frame.
+    def residual(self, pose: Pose, points: Array, observation: Observation) -> tuple[Array, Array]:
+        """Landmark residuals (2, K) in standard deviations, and the points (K, 3) in camera space."""
+        camera = pose.to_camera(points)
+        image = observation.principal + pose.focal * camera[:, :2] * (1.0, -1.0) / -camera[:, 2:]
+        return ((image - observation.landmarks) / (self.options.noise * observation.eye_distance)).T, camera
 
-        Returns:
-            residual (K, 2) and weight (K,), both so that cost = sum(weight * residual^2) / 2; slope by pose (6, K, 2) and
-            by variables (n, K, 2). Residuals are in standard deviations.
-        """
-        options, pose = self.options, state.pose
+    def terms(self, state: State, observation: Observation, *, identity: bool = False) -> Terms:
+        """Residuals and derivatives of one frame's landmarks."""
         controls = self.table.controls(state.values)
         points, slope = self.model.evaluate(state.head, controls)
-        camera = pose.to_camera(points)
-        depth = np.maximum(-camera[:, 2], 1e-3)
-        unit = 1.0 / (options.noise * observation.eye_distance)
-        image = observation.principal + pose.focal * camera[:, :2] * (1.0, -1.0) / depth[:, None]
-        residual = (image - observation.landmarks) * unit
-        # d(u, v) / d(x, y, z): u = f x / d, v = -f y / d, d = -z
-        scale = unit * pose.focal / depth
-        by_x = scale
-        by_z_u, by_z_v = scale * camera[:, 0] / depth, -scale * camera[:, 1] / depth
-        by_variable = self._to_image(
-            self.table.pull_back(slope, state.values), pose.rotation, by_x, by_z_u, by_z_v
-        )
-        offset = camera - pose.translation
-        turned = np.zeros((6, len(points), 3))
-        turned[0, :, 1], turned[0, :, 2] = -offset[:, 2], offset[:, 1]
-        turned[1, :, 0], turned[1, :, 2] = offset[:, 2], -offset[:, 0]
-        turned[2, :, 0], turned[2, :, 1] = -offset[:, 1], offset[:, 0]
-        turned[3:6] = np.eye(3)[:, None]
-        by_pose = self._to_image(turned, None, by_x, by_z_u, by_z_v)
+        residual, camera = self.residual(state.pose, points, observation)
         weight = self._weights(state, observation, residual, camera)
-        return residual, weight, by_pose, by_variable
-
-    @staticmethod
-    def _to_image(slope: Array, rotation: Array | None, by_x: Array, by_z_u: Array, by_z_v: Array) -> Array:
-        """(n, K, 2) image derivative of head-space (or, without rotation, camera-space) derivatives (n, K, 3)."""
-        turned = slope if rotation is None else (slope.reshape(-1, 3) @ rotation.T).reshape(slope.shape)
-        image = np.empty((*slope.shape[:2], 2))
-        image[..., 0] = by_x * turned[..., 0] + by_z_u * turned[..., 2]
-        image[..., 1] = -by_x * turned[..., 1] + by_z_v * turned[..., 2]
-        return image
-
-    def identity_terms(self, state: State, observation: Observation) -> Array:
-        """(I, K, 2) derivative of the residuals by the identity."""
-        controls = self.table.controls(state.values)
-        points, _ = self.model.evaluate(state.head, controls)
-        camera = state.pose.to_camera(points)
+        # u = f x / d, v = -f y / d, d = -z, so d(u, v) / d(x, y, z) has these four entries that are not zero.
         depth = np.maximum(-camera[:, 2], 1e-3)
         scale = state.pose.focal / depth / (self.options.noise * observation.eye_distance)
-        slope = self.model.identity_slope(controls)
-        return self._to_image(
-            slope, state.pose.rotation, scale, scale * camera[:, 0] / depth, -scale * camera[:, 1] / depth
-        )
+        to_image = np.zeros((2, 3, len(points)))
+        to_image[0, 0], to_image[0, 2] = scale, scale * camera[:, 0] / depth
+        to_image[1, 1], to_image[1, 2] = -scale, -scale * camera[:, 1] / depth
+        from_head = np.einsum("jck,cd->jdk", to_image, state.pose.rotation).astype(np.float32)
+        offset = camera - state.pose.translation
+        # A turn w moves a point by w x offset; its image moves by w . (offset x row of the projection).
+        turned = np.cross(offset[None], to_image.transpose(0, 2, 1)).transpose(2, 0, 1)
+        by_pose = np.concatenate([turned, to_image.swapaxes(0, 1)])
+        slopes = [by_pose.astype(np.float32), _chain(self.table.pull_back(slope, state.values), from_head)]
+        if identity:
+            slopes.insert(0, _chain(self.model.identity_slope(controls), from_head))
+        return Terms(residual, weight, np.concatenate(slopes))
 
     def _weights(self, state: State, observation: Observation, residual: Array, camera: Array) -> Array:
-        """(K,) trust: place on the surface, side that faces the camera, open eyes for irises, and outliers (Cauchy)."""
+        """(K,) trust: place on the surface, facing the camera, open eyes for irises, no outlier (Cauchy)."""
         options = self.options
         normal = self.model.normals @ state.pose.rotation.T
         facing = -np.einsum("kc,kc->k", normal, camera) / np.linalg.norm(camera, axis=1)
@@ -229,51 +250,44 @@ class LandmarkFitter:
         for side, iris in (("R", slice(468, 473)), ("L", slice(473, 478))):
             closed = state.values[self._lid[side]]
             weight[iris] *= 1 - 0.95 * float(_smoothstep(np.array(closed), 0.35, 0.75))
-        weight /= 1 + (residual**2).sum(1) / options.robust**2
+        weight /= 1 + (residual**2).sum(0) / options.robust**2
         return np.maximum(weight, 1e-4) * (options.effective / len(weight))
 
     def control_prior(self, values: Array, observation: Observation) -> tuple[float, Array, Array]:
         """Cost, gradient (n,) and matrix (n, n) of what is believed about the variables."""
-        table, options = self.table, self.options
-        gradient, matrix = np.zeros(len(values)), np.zeros((len(values), len(values)))
-        cost = 0.0
-
-        def pull(target: Array, spread: Array, sparse: float) -> float:
-            away = (values - target) / spread
+        options = self.options
+        matrix = symmetry_matrix().copy()
+        gradient = matrix @ values
+        cost = 0.5 * float(values @ gradient)
+        pulls = [(values / self.table.spread, self.table.spread, options.sparsity)]
+        if observation.expected is not None and options.scores > 0:
+            spread = score_spread() / np.sqrt(options.scores)
+            pulls.append(((values - observation.expected) / spread, spread, 3.0))
+        for (
+            away,
+            spread,
+            sparse,
+        ) in pulls:  # Charbonnier: quadratic near the expected value, linear far from it
             slack = np.sqrt(1 + (away / sparse) ** 2)
-            gradient[:] += away / (spread * slack)
+            gradient += away / (spread * slack)
             matrix[np.diag_indices_from(matrix)] += 1 / (spread**2 * slack)
-            return float((sparse**2 * (slack - 1)).sum())
-
-        cost += pull(np.zeros(len(values)), table.spread, options.sparsity)
-        if observation.scores is not None and options.scores > 0:
-            expected, spread = score_prior(observation.scores)
-            cost += pull(expected, spread / np.sqrt(options.scores), 3.0)
-        left, right = table.pairs.T
-        difference = (values[left] - values[right]) / table.pair_spread
-        strength = 1 / table.pair_spread
-        np.add.at(gradient, left, difference * strength)
-        np.add.at(gradient, right, -difference * strength)
-        matrix[left, left] += strength**2
-        matrix[right, right] += strength**2
-        matrix[left, right] -= strength**2
-        matrix[right, left] -= strength**2
-        return cost + 0.5 * float(difference @ difference), gradient, matrix
+            cost += float((sparse**2 * (slack - 1)).sum())
+        return cost, gradient, matrix
 
     def _frame_system(self, state: State, observation: Observation) -> FrameSystem:
-        residual, weight, by_pose, by_variable = self.landmark_terms(state, observation)
-        cost, gradient, matrix = normal_equations(residual, weight, np.concatenate([by_pose, by_variable]))
+        terms = self.terms(state, observation)
+        cost, gradient, matrix = terms.normal_equations()
         prior_cost, prior_gradient, prior_matrix = self.control_prior(state.values, observation)
         seen = matrix.copy()
         gradient[6:] += prior_gradient
         matrix[6:, 6:] += prior_matrix
         values = np.concatenate([np.zeros(6), state.values])
-        return FrameSystem(state, cost + prior_cost, gradient, matrix, values, residual, seen)
+        return FrameSystem(state, cost + prior_cost, gradient, matrix, values, terms, seen)
 
     def _settle_pose(self, state: State, observation: Observation) -> State:
         def build(s: State) -> System[State]:
-            residual, weight, by_pose, _ = self.landmark_terms(s, observation)
-            return System(s, *normal_equations(residual, weight, by_pose), np.zeros(6))
+            terms = self.terms(s, observation)
+            return System(s, *replace(terms, slope=terms.slope[:6]).normal_equations(), np.zeros(6))
 
         return minimise(
             build,
@@ -301,6 +315,10 @@ class LandmarkFitter:
         two_sided = table.negative >= 0
         evidence[table.negative[two_sided]] = gain[two_sided]
         return evidence
+
+
+def _moved(state: State, step: Array) -> State:
+    return State(state.pose.moved(step[:6]), state.head, state.values + step[6:])
 
 
 class _Joint:
@@ -334,12 +352,11 @@ class _Joint:
         cost = 0.5 * (options.identity * float(identity @ identity) + focal_strength * log_focal**2)
         values = [identity, [log_focal]]
         for i, (state, observation) in enumerate(zip(states, self.observations, strict=True)):
-            residual, weight, by_pose, by_variable = self.fitter.landmark_terms(state, observation)
-            by_identity = self.fitter.identity_terms(state, observation)
+            terms = self.fitter.terms(state, observation, identity=True)
             unit = self.fitter.options.noise * observation.eye_distance
-            by_focal = residual + (observation.landmarks - observation.principal) / unit
-            slope = np.concatenate([by_identity, by_focal[None], by_pose, by_variable])
-            frame_cost, frame_gradient, frame_matrix = normal_equations(residual, weight, slope)
+            by_focal = terms.residual + (observation.landmarks - observation.principal).T / unit
+            slope = np.insert(terms.slope, shared - 1, by_focal, axis=0)
+            frame_cost, frame_gradient, frame_matrix = replace(terms, slope=slope).normal_equations()
             prior_cost, prior_gradient, prior_matrix = self.fitter.control_prior(state.values, observation)
             own = np.arange(shared + i * self.per_frame, shared + (i + 1) * self.per_frame)
             index = np.concatenate([np.arange(shared), own])
@@ -363,12 +380,14 @@ class _Joint:
         return moved
 
 
-def normal_equations(residual: Array, weight: Array, slope: Array) -> tuple[float, Array, Array]:
-    """Cost, gradient (n,) and matrix (n, n) of residuals (K, 2) with weights (K,) and derivative (n, K, 2)."""
-    root = np.repeat(np.sqrt(weight), 2)
-    flat = slope.reshape(len(slope), -1) * root
-    error = residual.ravel() * root
-    return 0.5 * float(error @ error), flat @ error, flat @ flat.T
+def _chain(slope: NDArray[np.float32], from_head: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 2, K) image derivatives from head-space ones (n, 3, K) and the projection's (2, 3, K)."""
+    image = np.empty((len(slope), 2, slope.shape[2]), np.float32)
+    for j in range(2):
+        np.multiply(slope[:, 0], from_head[j, 0], out=image[:, j])
+        image[:, j] += slope[:, 1] * from_head[j, 1]
+        image[:, j] += slope[:, 2] * from_head[j, 2]
+    return image
 
 
 def _smoothstep(x: Array, low: float, high: float) -> Array:

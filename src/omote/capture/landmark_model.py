@@ -21,6 +21,7 @@ from omote.rigs.constants import GAZE_PITCH, GAZE_YAW, LID_THICKNESS
 from omote.rigs.landmarks import IRIS_LEFT, IRIS_RIGHT, LandmarkEmbedding, load_landmarks
 
 Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
 _IRIS = {"L": IRIS_LEFT, "R": IRIS_RIGHT}
 
 
@@ -33,7 +34,7 @@ class _Lid:
     partner: NDArray[np.int64]  # (Q,) among M: the rim vertex a rim vertex meets, or the vertex itself
     pushed: NDArray[np.bool_]  # (Q,) kept outside the eyeball
     landmarks: NDArray[np.int64]  # (P,)
-    weights: csr_matrix  # (P, Q)
+    weights: Array  # (P, Q)
     close: int  # index of lid_close
 
 
@@ -43,8 +44,8 @@ class _HeadLid:
 
     rest: Array  # (Q, 3)
     gap: Array  # (Q, 3) closure of the neutral head
-    shapes: Array  # (S, Q * 3)
-    closing: Array  # (S, Q * 3) closure of each shape
+    shapes: Array32  # (S, 3 * Q)
+    closing: Array32  # (S, 3 * Q) closure of each shape
     least: Array  # (Q,) smallest distance to the eye's centre
     centre: Array  # (3,)
     radius: float
@@ -52,11 +53,11 @@ class _HeadLid:
 
 @dataclass(frozen=True)
 class Head:
-    """An identity made ready: points (K, 3) metres, shapes (S, K * 3) at the landmarks, and the two lids."""
+    """An identity made ready: points (K, 3) metres, shapes (S, 3 * K) at the landmarks, and the two lids."""
 
     identity: Array
     points: Array
-    shapes: Array
+    shapes: Array32
     lids: dict[str, _HeadLid]
 
 
@@ -65,7 +66,7 @@ class LandmarkModel:
 
     Attributes:
         weight: (K,) trust in each landmark's place on the surface.
-        normals: (K, 3) unit, outward, on the neutral template.
+        rest, normals: (K, 3) metres and unit outward normals, on the neutral template.
         identity_mirror: (I,) +1 or -1, what a coefficient is multiplied by when the head is mirrored.
     """
 
@@ -100,6 +101,7 @@ class LandmarkModel:
         }
         self._set_activations(asset)
         self._lids = {s: self._make_lid(s, asset, kept, place) for s in SIDES}
+        self.rest = self._at_landmarks(self.template)
         self.normals = _landmark_normals(asset, corners, self.barycentric)
 
     # --- construction ---------------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ class LandmarkModel:
                 weights[p, np.searchsorted(vertices, self.corners[k, j])] += self.barycentric[k, j]
         pushed = ~np.isin(kept[vertices], hidden)
         close = FACS102.index(f"lid_close_{side}")
-        return _Lid(vertices, closing, partner[vertices], pushed, carried, csr_matrix(weights), close)
+        return _Lid(vertices, closing, partner[vertices], pushed, carried, weights, close)
 
     def _at_landmarks(self, field: Array) -> Array:
         """(K, ...) barycentric mean of a field (M, ...)."""
@@ -156,9 +158,9 @@ class LandmarkModel:
             "miab,i->mab", self._gradient.reshape(len(self.template), -1, 3, 3), identity, optimize=True
         )
         shapes = stretch @ self._shape  # (M, 3, S)
-        at_landmarks = self._at_landmarks(shapes).transpose(2, 0, 1).reshape(shapes.shape[2], -1)
+        at_landmarks = _shape_first(self._at_landmarks(shapes))
         lids = {side: self._prepare_lid(side, identity, vertices, shapes) for side in SIDES}
-        return Head(identity, self._at_landmarks(vertices), np.ascontiguousarray(at_landmarks), lids)
+        return Head(identity, self._at_landmarks(vertices), at_landmarks, lids)
 
     def _prepare_lid(self, side: str, identity: Array, vertices: Array, shapes: Array) -> _HeadLid:
         lid = self._lids[side]
@@ -168,19 +170,12 @@ class LandmarkModel:
         floor = np.minimum(np.linalg.norm(vertices - centre, axis=1), radius + LID_THICKNESS)
         least = np.where(lid.pushed, np.minimum(floor[lid.vertices], floor[lid.partner]), 0.0)
         count = shapes.shape[2]
-        own = shapes[lid.vertices].reshape(-1, count).T
-        closing = (lid.closing @ shapes.reshape(len(vertices), -1)).reshape(-1, count).T
-        return _HeadLid(
-            vertices[lid.vertices],
-            lid.closing @ vertices,
-            np.ascontiguousarray(own),
-            np.ascontiguousarray(closing),
-            least,
-            centre,
-            radius,
-        )
+        closing = (lid.closing @ shapes.reshape(len(vertices), -1)).reshape(-1, 3, count)
+        own = _shape_first(shapes[lid.vertices])
+        gap = lid.closing @ vertices
+        return _HeadLid(vertices[lid.vertices], gap, own, _shape_first(closing), least, centre, radius)
 
-    def activate(self, controls: Array) -> tuple[Array, csr_matrix]:
+    def activate(self, controls: Array) -> tuple[Array32, csr_matrix]:
         """(S,) activations and their derivatives (C, S), sparse.
 
         A one-sided control at zero gets the slope of its positive side, so that a fit can leave zero.
@@ -194,9 +189,14 @@ class LandmarkModel:
         slope = np.concatenate([self._sign[:, 0] * two * rising, self._sign[c, 1] * one[c] * (y[c] >= 0)])
         rows = np.concatenate([self._first, self._second[c]])
         columns = np.concatenate([np.arange(len(one)), c])
-        return one * two, csr_matrix((slope, (rows, columns)), (len(FACS102), len(one)))
+        by_control = csr_matrix((slope.astype(np.float32), (rows, columns)), (len(FACS102), len(one)))
+        return (one * two).astype(np.float32), by_control
 
-    def evaluate(self, head: Head, controls: Array) -> tuple[Array, Array]:
+    def points(self, head: Head, controls: Array) -> Array:
+        """(K, 3) landmarks in head space, metres; cheaper than `evaluate`."""
+        return self._evaluate(head, controls, None)
+
+    def evaluate(self, head: Head, controls: Array) -> tuple[Array, Array32]:
         """Landmarks and their derivative by the controls.
 
         Args:
@@ -204,80 +204,92 @@ class LandmarkModel:
             controls: (C,).
 
         Returns:
-            points (K, 3) metres in head space, slope (C, K, 3).
+            points (K, 3) metres in head space, slope (C, 3, K).
         """
+        slope = np.empty((len(FACS102), 3, len(head.points)), np.float32)
+        return self._evaluate(head, controls, slope), slope
+
+    def _evaluate(self, head: Head, controls: Array, slope: Array32 | None) -> Array:
         activation, by_control = self.activate(controls)
-        points = head.points + (activation @ head.shapes).reshape(-1, 3)
-        slope = (by_control @ head.shapes).reshape(len(FACS102), -1, 3)
+        points = head.points + (activation @ head.shapes).reshape(3, -1).T
+        if slope is not None:
+            slope[:] = (by_control @ head.shapes).reshape(slope.shape)
         for side, lid in self._lids.items():
             on_head = head.lids[side]
-            moved, moved_slope = self._close(lid, on_head, controls, activation, by_control)
-            if moved is not None and moved_slope is not None:
-                points[lid.landmarks] += lid.weights @ moved
-                by_vertex = moved_slope.transpose(1, 0, 2).reshape(len(lid.vertices), -1)
-                slope[:, lid.landmarks] += (
-                    (lid.weights @ by_vertex).reshape(len(lid.landmarks), -1, 3).transpose(1, 0, 2)
-                )
+            moved, moved_slope = self._close(
+                lid, on_head, controls, activation, by_control, slope is not None
+            )
+            points[lid.landmarks] += lid.weights @ moved
+            if slope is not None and moved_slope is not None:
+                slope[:, :, lid.landmarks] += moved_slope @ lid.weights.T.astype(np.float32)
             self._turn_eye(side, on_head, head.points[_IRIS[side]] - on_head.centre, controls, points, slope)
-        return points, slope
+        return points
 
+    @staticmethod
     def _close(
-        self, lid: _Lid, on_head: _HeadLid, controls: Array, activation: Array, by_control: csr_matrix
-    ) -> tuple[Array, Array]:
-        """What closure and the eyeball add to the lid vertices: (Q, 3) and its slope (C, Q, 3)."""
+        lid: _Lid,
+        on_head: _HeadLid,
+        controls: Array,
+        activation: Array32,
+        by_control: csr_matrix,
+        with_slope: bool,
+    ) -> tuple[Array, Array32 | None]:
+        """What closure and the eyeball add to the lid vertices: (Q, 3) and its slope (C, 3, Q)."""
         amount = controls[lid.close]
-        closing = on_head.gap + (activation @ on_head.closing).reshape(-1, 3)
+        closing = on_head.gap + (activation @ on_head.closing).reshape(3, -1).T
         offset = (
-            on_head.rest + (activation @ on_head.shapes).reshape(-1, 3) + amount * closing - on_head.centre
+            on_head.rest + (activation @ on_head.shapes).reshape(3, -1).T + amount * closing - on_head.centre
         )
         distance = np.linalg.norm(offset, axis=1)
-        inside = distance < on_head.least
+        (inside,) = np.nonzero(distance < on_head.least)
         added = amount * closing
-        slope = (by_control @ (amount * on_head.closing)).reshape(len(FACS102), -1, 3)
-        slope[lid.close] += closing
-        if inside.any():
-            scale = on_head.least[inside] / distance[inside]
-            direction = offset[inside] / distance[inside, None]
-            own = on_head.shapes.reshape(len(activation), -1, 3)[:, inside]
-            full = slope[:, inside] + (by_control @ own.reshape(len(activation), -1)).reshape(
-                len(FACS102), -1, 3
-            )
-            along = np.einsum("qc,xqc->xq", direction, full)
-            slope[:, inside] += scale[:, None] * (full - along[..., None] * direction) - full
-            added[inside] += (scale[:, None] - 1) * offset[inside]
+        scale = on_head.least[inside] / distance[inside]
+        added[inside] += (scale[:, None] - 1) * offset[inside]
+        if not with_slope:
+            return added, None
+        slope = (by_control @ on_head.closing).reshape(len(FACS102), 3, -1) * np.float32(amount)
+        slope[lid.close] += closing.T
+        if len(inside):
+            direction = (offset[inside] / distance[inside, None]).T.astype(np.float32)
+            own = on_head.shapes.reshape(len(activation), 3, -1)[:, :, inside].reshape(len(activation), -1)
+            full = slope[:, :, inside] + (by_control @ own).reshape(len(FACS102), 3, -1)
+            along = np.einsum("cq,xcq->xq", direction, full)
+            slope[:, :, inside] += scale.astype(np.float32) * (full - along[:, None] * direction) - full
         return added, slope
 
     @staticmethod
     def _turn_eye(
-        side: str, on_head: _HeadLid, rest: Array, controls: Array, points: Array, slope: Array
+        side: str, on_head: _HeadLid, rest: Array, controls: Array, points: Array, slope: Array32 | None
     ) -> None:
         """Rotate one iris in place (Fick: yaw about +y, then pitch)."""
         yaw, pitch = (FACS102.index(f"gaze_{n}_{side}") for n in ("yaw", "pitch"))
         turn, by_yaw, by_pitch = gaze_rotation(controls[yaw], controls[pitch])
         points[_IRIS[side]] = on_head.centre + rest @ turn.T
-        slope[:, _IRIS[side]] = 0.0
-        slope[yaw, _IRIS[side]] = rest @ by_yaw.T
-        slope[pitch, _IRIS[side]] = rest @ by_pitch.T
+        if slope is not None:
+            slope[:, :, _IRIS[side]] = 0.0
+            slope[yaw, :, _IRIS[side]] = by_yaw @ rest.T
+            slope[pitch, :, _IRIS[side]] = by_pitch @ rest.T
 
     def identity_slope(self, controls: Array) -> Array:
-        """(I, K, 3) derivative of the landmarks by the identity.
+        """(I, 3, K) derivative of the landmarks by the identity.
 
         The eyeballs' push on the lids is taken as constant here; it moves lids by fractions of a millimetre.
         """
         activation, _ = self.activate(controls)
-        moved = self._shape @ activation  # (M, 3) on the template
+        moved = self._shape @ activation.astype(np.float64)  # (M, 3) on the template
         slope = self._basis + (self._gradient @ moved[:, :, None])[:, :, 0]  # (M, I * 3)
         at_landmarks = self._at_landmarks(slope)
-        for side, lid in self._lids.items():
+        for lid in self._lids.values():
             if controls[lid.close]:
                 at_landmarks[lid.landmarks] += lid.weights @ (controls[lid.close] * (lid.closing @ slope))
-        by_identity = at_landmarks.reshape(len(at_landmarks), -1, 3).transpose(1, 0, 2).copy()
+        by_identity = at_landmarks.reshape(len(at_landmarks), -1, 3).transpose(1, 2, 0).astype(np.float32)
         for side in SIDES:
             turn, _, _ = gaze_rotation(
                 *(controls[FACS102.index(f"gaze_{n}_{side}")] for n in ("yaw", "pitch"))
             )
             centre = self._ball_basis[side].mean(1)[:, None]
-            by_identity[:, _IRIS[side]] = centre + (self._iris_basis[side] - centre) @ turn.T
+            iris = centre + (self._iris_basis[side] - centre) @ turn.T
+            by_identity[:, :, _IRIS[side]] = iris.transpose(0, 2, 1)
         return by_identity
 
 
@@ -295,6 +307,11 @@ def gaze_rotation(yaw: float, pitch: float) -> tuple[Array, Array, Array]:
 def _vertex_first(field: NDArray[np.float32]) -> Array:
     """(M, N * 3) from (N, M, 3)."""
     return field.astype(np.float64).transpose(1, 0, 2).reshape(field.shape[1], -1)
+
+
+def _shape_first(field: Array) -> Array32:
+    """(S, 3 * N) float32 from (N, 3, S)."""
+    return np.ascontiguousarray(field.transpose(2, 1, 0).reshape(field.shape[2], -1), np.float32)
 
 
 def _contract(field: Array, coefficients: Array) -> Array:

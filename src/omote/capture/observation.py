@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.capture.landmark_model import LandmarkModel
+from omote.capture.priors import score_expectation
 
 Array = NDArray[np.float64]
 
@@ -19,15 +20,23 @@ FOCAL_OVER_SIDE = 1.8
 
 @dataclass(frozen=True)
 class Observation:
-    """landmarks (K, 2) pixels; eye_distance pixels between the outer corners; size (w, h); scores (52,) or None."""
+    """A face in an image.
+
+    Attributes:
+        landmarks: (K, 2) pixels.
+        eye_distance: pixels between the outer eye corners.
+        size: (w, h) of the image.
+        expected: (n,) solver variables that MediaPipe's scores speak for, or None.
+    """
 
     landmarks: Array
     eye_distance: float
     size: tuple[int, int]
-    scores: NDArray[np.float32] | None
+    expected: Array | None
 
     @property
     def principal(self) -> Array:
+        """(2,) pixels: the middle of the image."""
         return np.array(self.size, np.float64) / 2
 
 
@@ -39,7 +48,8 @@ def observe(
     # In profile the corners fall together; the face's own extent then gives the scale.
     extent = np.linalg.norm(points.max(0) - points.min(0))
     corners = float(np.linalg.norm(points[OUTER_CORNERS[0]] - points[OUTER_CORNERS[1]]))
-    return Observation(points, max(corners, 0.25 * float(extent), 1e-3), size, scores)
+    expected = None if scores is None else score_expectation(scores)
+    return Observation(points, max(corners, 0.25 * float(extent), 1e-3), size, expected)
 
 
 @dataclass
@@ -79,7 +89,7 @@ def initial_pose(model: LandmarkModel, observation: Observation, focal: float) -
 
     Raises nothing: a degenerate set of points gives a frontal pose.
     """
-    points = model._at_landmarks(model.template)
+    points = model.rest
     weight = model.weight[:, None]
     image = (observation.landmarks - observation.principal) * (1.0, -1.0)
     middle, image_middle = (points * weight).sum(0) / weight.sum(), (image * weight).sum(0) / weight.sum()

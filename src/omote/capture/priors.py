@@ -86,7 +86,7 @@ class Variables:
         values[..., two_sided] -= controls[..., self.negative[two_sided]]
         return values
 
-    def pull_back(self, slope: Array, values: Array) -> Array:
+    def pull_back(self, slope: NDArray[np.float32], values: Array) -> NDArray[np.float32]:
         """Derivative by variables (n, ...) from the derivative by controls (C, ...)."""
         own = slope[self.positive]
         for v in np.flatnonzero((self.negative >= 0) & (values < 0)):
@@ -146,18 +146,32 @@ def _score_columns() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.b
     return columns, rows, spoken
 
 
-def score_prior(scores: NDArray[np.float32]) -> tuple[Array, Array]:
-    """Expected variables (..., n) and their spreads (n,), from MediaPipe's scores (..., 52); inf where no score speaks."""
-    columns, rows, spoken = _score_columns()
+def score_expectation(scores: NDArray[np.float32]) -> Array:
+    """(..., n) variables as MediaPipe's scores (..., 52) have them; dead scores are left out (see `score_spread`)."""
+    columns, rows, _ = _score_columns()
     arkit = np.zeros((*scores.shape[:-1], len(ARKIT52)), np.float32)
     arkit[..., columns] = scores[..., rows]
+    return variables().from_controls(FACS102.clamp(ARKIT52.convert(arkit, FACS102)).astype(np.float64))
+
+
+@cache
+def score_spread() -> Array:
+    """(n,) how far a variable may be from its `score_expectation`; infinite where no live score speaks of it."""
     table = variables()
-    expected = table.from_controls(FACS102.clamp(ARKIT52.convert(arkit, FACS102)).astype(np.float64))
+    factor = {"lid_close": 0.5, "gaze": 2.0}
     names = [FACS102.names[i] for i in table.positive]
-    spread = np.array(
-        [
-            SCORE_SPREAD * (0.5 if n.startswith("lid_close") else 2.0 if n.startswith("gaze") else 1.0)
-            for n in names
-        ]
+    scale = [next((f for start, f in factor.items() if n.startswith(start)), 1.0) for n in names]
+    return np.where(_score_columns()[2][table.positive], SCORE_SPREAD * np.array(scale), np.inf)
+
+
+@cache
+def symmetry_matrix() -> Array:
+    """(n, n) Gauss-Newton matrix of the symmetry prior: sum over pairs of ((left - right) / spread)^2 / 2."""
+    table = variables()
+    rows = np.zeros((len(table.pairs), len(table.positive)))
+    index = np.arange(len(table.pairs))
+    rows[index, table.pairs[:, 0]], rows[index, table.pairs[:, 1]] = (
+        1 / table.pair_spread,
+        -1 / table.pair_spread,
     )
-    return expected, np.where(spoken[table.positive], spread, np.inf)
+    return rows.T @ rows
