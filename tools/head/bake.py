@@ -21,7 +21,7 @@ from .lips import keep_lips_closed
 
 ASSET = Path(__file__).resolve().parents[2] / "src/omote/assets/head.npz"
 FORMAT = 1
-LASH_LENGTH = (0.62, 0.35)
+LASH_LENGTH = (0.55, 0.2)
 """Upper and lower lashes, as a share of the MakeHuman cards."""
 TONGUE_JOINTS = ("tongue-1", "tongue-2", "tongue-3", "tongue-4")
 

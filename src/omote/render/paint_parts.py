@@ -80,7 +80,8 @@ def _eye_socket(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.
     """Wet pink flesh at the lid margin and in the inner corner, dark behind."""
     position = texels.position[inside]
     out = _fill(texels, inside, 0.55 * FLESH + 0.45 * params.skin_rgb(), params.seed + 31)
-    blend(out, FLESH * 0.45, _smooth(-position[:, 2], 0.004, 0.014))
+    blend(out, 0.45 * FLESH + 0.5 * SCLERA, 0.8 * _smooth(-position[:, 2], -0.006, -0.001))
+    blend(out, FLESH * 0.45, _smooth(-position[:, 2], 0.008, 0.016))
     return out
 
 
@@ -95,12 +96,12 @@ def _lashes(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndar
     rng = np.random.default_rng(params.seed + 41)
     comb = rng.uniform(0.0, 1.0, 4096)
     lean = np.sign(position[:, 0]) * 0.0012 * out_of
-    phase = (position[:, 0] - lean) / 0.00042
+    phase = (position[:, 0] - lean) / 0.0009
     index = np.floor(phase).astype(int)
-    hair = np.abs(phase - index - 0.5) < 0.5 - 0.36 * out_of
-    reach = np.where(upper, 0.75 + 0.5 * comb[index % 4096], 0.2 + 0.6 * comb[index % 4096])
-    dark = (hair & (out_of < reach)).astype(np.float32)
-    dark = np.where(upper, np.maximum(dark, 1 - _smooth(out_of, 0.35, 0.9)), dark * 0.40)
+    hair = 1 - _smooth(np.abs(phase - index - 0.5), 0.34 - 0.25 * out_of, 0.52 - 0.25 * out_of)
+    reach = np.where(upper, 0.85 + 0.4 * comb[index % 4096], 0.3 + 0.6 * comb[index % 4096])
+    dark = hair * (1 - _smooth(out_of, reach - 0.15, reach + 0.1))
+    dark = np.where(upper, np.maximum(dark, 1 - _smooth(out_of, 0.45, 1.0)), 0.45 * np.maximum(dark, 1 - _smooth(out_of, 0.0, 0.5)))
     skin = params.skin_rgb() * np.array([0.84, 0.74, 0.72], np.float32)
     out = np.broadcast_to(skin, position.shape).copy()
     blend(out, np.asarray(params.lashes, np.float32), dark.astype(np.float32))
