@@ -302,6 +302,17 @@ def test_rig_list(call: Call) -> None:
     assert "eyeBlinkLeft" in call("rig", "list", "--space", "arkit52").stdout
 
 
+def test_rig_show_draws_a_sheet_without_chatter(tmp_path: Path) -> None:
+    from omote.media import read_image
+
+    done = run("rig", "show", "--controls", "lid_close_*", "--size", "48", "-o", tmp_path / "s.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == str(tmp_path / "s.png")
+    sheet = read_image(tmp_path / "s.png")
+    assert min(sheet.shape[:2]) >= 96
+    assert sheet.std() > 20
+
+
 def test_weights_list(call: Call) -> None:
     rows = json.loads(call("weights", "list", "--json").stdout)
     assert "face_landmarker" in [row["name"] for row in rows]

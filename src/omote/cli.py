@@ -91,7 +91,7 @@ def parse(argv: Sequence[str]) -> Command:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     _quiet_libraries()
-    debug = os.environ.get("OMOTE_DEBUG", "") not in ("", "0")
+    debug = _debugging()
     try:
         signal.signal(signal.SIGTERM, _terminated)
         command = parse(sys.argv[1:] if argv is None else argv)
@@ -121,7 +121,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> None:
     """The console script."""
+    if not _debugging():
+        _silence_native_code()
     sys.exit(main())
+
+
+def _debugging() -> bool:
+    return os.environ.get("OMOTE_DEBUG", "") not in ("", "0")
+
+
+def _silence_native_code() -> None:
+    """Send what C++ libraries write to standard error to nowhere; Python's own standard error stays as it is.
+
+    MediaPipe, TensorFlow Lite and Warp greet and warn there past every setting of theirs. Worker processes inherit it.
+    """
+    try:
+        own = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+    except OSError:  # started without a standard error
+        return
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

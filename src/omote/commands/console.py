@@ -32,8 +32,9 @@ def say(text: str = "") -> None:
 
 def note(text: str) -> None:
     """Write a line for the person at the terminal to standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    if sys.stderr is not None:  # None where the program was started without one
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def error(text: str) -> None:

@@ -70,6 +70,8 @@ class RigShowArgs:
     """The picture to write: .png, .jpg or .webp."""
     controls: Annotated[str, tyro.conf.arg(metavar="PATTERN")] = "*"
     """Only controls that fit, such as "brow_*"."""
+    size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 200
+    """Width of each picture, 48 to 1024."""
     json: Flag = False
     """Print what was written as JSON."""
 
@@ -80,7 +82,7 @@ class RigShowArgs:
         from omote.render.sheets import control_sheet
 
         names = [FACS102.names[index] for index in FACS102.match(self.controls)]
-        write_image(self.output, control_sheet(names))
+        write_image(self.output, control_sheet(names, size=self.size))
         if self.json:
             console.say_json({"outputs": [self.output], "controls": names})
         else:
