@@ -50,7 +50,10 @@ class Buffers:
 
 
 def project_to_screen(vertices: Tensor, camera: Any, scale: float = 1.0) -> Tensor:
-    """Camera-space vertices (V, 3) metres to (V, 3): x px, y px, 1/depth, for an image ``scale`` times the camera's size."""
+    """Camera-space vertices (V, 3) metres to screen positions (V, 3): x px, y px, 1/depth.
+
+    ``scale`` enlarges the image: the result is for ``scale`` times the camera's size.
+    """
     inverse = -1.0 / torch.where(vertices[:, 2] == 0, -1e-9, vertices[:, 2])
     cx, cy = camera.principal
     x = (cx + camera.focal * vertices[:, 0] * inverse) * scale
@@ -91,7 +94,10 @@ def vertex_tangents(vertices: Tensor, faces: Tensor, uv: Tensor, normals: Tensor
     """Tangents for tangent-space normals.
 
     Args:
-        vertices: (V, 3) metres; faces: (F, 3); uv: (V, 2) origin upper left; normals: (V, 3) unit.
+        vertices: (V, 3) metres.
+        faces: (F, 3) vertex indices.
+        uv: (V, 2), origin upper left.
+        normals: (V, 3) unit.
 
     Returns:
         (V, 4): unit dP/du made orthogonal to the normal (an arbitrary direction where the uv are degenerate), and the

@@ -17,7 +17,6 @@ from omote.render.rasterize import kernels, workspace
 from omote.render.scene_inputs import Scene
 from omote.render.shading import SH_SCALE, linear_to_srgb, srgb_to_linear
 
-
 _local = threading.local()
 
 
@@ -88,7 +87,10 @@ def fast_vertex_normals(vertices: Tensor, faces: Tensor, weld: Tensor | None) ->
 
 
 def render_fused(scene: Scene) -> Buffers:
-    """The same picture as `omote.render.scene.render_torch` for float32, without gradients and without outline blending."""
+    """What `omote.render.scene.render_torch` computes, for float32, without gradients and outline blending.
+
+    One difference: with supersampling a triangle is lit once in each pixel, not at each sample.
+    """
     import warp as wp
 
     k = _kernels()

@@ -1,6 +1,6 @@
 """Which triangle does each pixel see, and where on it: the visibility step that everything else builds on.
 
-Not differentiable; `omote.render.interpolation` recomputes barycentrics from the vertices at the fixed triangle ids.
+Not differentiable; `omote.render.buffers` recomputes barycentrics from the vertices at the fixed triangle ids.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _local = threading.local()
 
 @cache
 def kernels() -> Any:
-    """The Warp kernels, initialised quietly at first use (compiled once a machine, a few seconds; then cached on disk)."""
+    """The Warp kernels, initialised quietly at first use; compiled once a machine, which takes seconds."""
     import warp
 
     level = warp.config.log_level
@@ -74,8 +74,11 @@ class Workspace:
         self._draw = prepare(
             self._k.draw_triangles,
             face_threads,
-            [snapped, self.faces_view, view(self.layer, wp.uint8), -1, 0, width, height, face_threads, self.keys_view, self.planes_view],
-        )  # fmt: skip
+            [
+                *(snapped, self.faces_view, view(self.layer, wp.uint8), -1, 0),
+                *(width, height, face_threads, self.keys_view, self.planes_view),
+            ],
+        )
         blank = view(torch.empty(1, dtype=torch.int32, device=device), wp.int32)
         blank_weights = view(torch.empty(1, 2, dtype=torch.float32, device=device), wp.vec2)
         self._resolve = prepare(
@@ -133,13 +136,14 @@ def rasterize(
 ) -> tuple[Any, Any]:
     """Visibility of a triangle mesh at pixel centres.
 
-    Vertices are snapped to 1/4096 px. A pixel is covered if its centre (+0.5) is inside; centres on an edge go to the triangle
-    whose top or left edge it is, so adjacent triangles never leave a gap and never both cover. The largest w wins, as
-    float32; equal depths go to the lower index. Triangles with a vertex at w <= 0 (behind the camera), a non-finite
-    vertex, or one beyond ±16384 px are dropped whole, not clipped. The result is the same on every run and device.
+    Vertices are snapped to 1/4096 px. A pixel is covered if its centre (+0.5) is inside; centres on an edge go to
+    the triangle whose top or left edge it is, so adjacent triangles never leave a gap and never both cover. The
+    largest w wins, as float32; equal depths go to the lower index. Triangles with a vertex at w <= 0 (behind the
+    camera), a non-finite vertex, or one beyond ±16384 px are dropped whole, not clipped. The result is the same on
+    every run and device.
 
     Args:
-        screen: (V, 3) x px (right), y px (down), w = 1/depth with depth > 0 metres along the view axis (1 for affine drawings).
+        screen: (V, 3) x px (right), y px (down), w = 1/depth, depth > 0 metres along the view axis (w = 1: affine).
         faces: (F, 3) vertex indices, counter-clockwise seen from the front.
         size: (width, height) pixels, each 1..8192.
         cull: leave out triangles seen from behind.

@@ -47,8 +47,9 @@ def render_mesh(
 ) -> Buffers:
     """Render a mesh: colour, coverage, depth, normals, texture coordinates.
 
-    With numpy input or without gradients one fused kernel does all the shading. If gradients are enabled and an input requires
-    one, the same picture comes from torch, differentiable at fixed visibility in vertices, normals, albedo, lights and background.
+    With numpy input or without gradients one fused kernel does all the shading. If gradients are enabled and an
+    input requires one, the same picture comes from torch, differentiable at fixed visibility in vertices, normals,
+    albedo, lights and background.
 
     Args:
         vertices_cam: (V, 3) metres, camera space (x right, y up, z towards the viewer: visible points have z < 0).
@@ -59,14 +60,15 @@ def render_mesh(
             (reuse one: a texture is converted on every call otherwise). Default: clay.
         weld: (V,) index of each vertex's canonical copy, so that texture seams do not show in normals and outlines.
         normals: (V, 3) shading normals, camera space; default: the mesh's own smooth normals.
-        frame_vertices: (V, 3) the mesh whose tangent frames express ``normal_tangent``, e.g. the same head without expression,
-            posed alike; default: this mesh itself, whose smooth normals are (0, 0, 1) in its own frames.
+        frame_vertices: (V, 3) the mesh whose tangent frames express ``normal_tangent``, e.g. the same head without
+            expression, posed alike; default: this mesh itself, whose smooth normals are (0, 0, 1) in its own frames.
         lights: "three-point", "hemisphere", "flat" or `Lights`.
         background: sRGB colour (3,) or image (H, W, 3), uint8 or float 0..1; default none: ``rgb`` is straight.
         supersample: n × n samples a pixel, 1..8, averaged in linear light, multiplied by alpha.
         face_alpha: (F,) 0..1; faces below 1 (lashes, say) are blended over the others in one layer, from both sides.
         cull: leave out opaque triangles seen from behind; else they are lit from their visible side.
-        silhouette: blend outlines by the position of their edges; default: when differentiating. Gives outlines a gradient.
+        silhouette: blend outlines by the position of their edges, which gives them a gradient; default: when
+            differentiating.
         tangent_normals: compute ``normal_tangent`` too (needs uv).
 
     Returns:
@@ -182,7 +184,8 @@ def render_torch(scene: Scene) -> Buffers:
     return _resolve(scene, image, triangle_id)
 
 
-_DEPTH = 13  # channels: colour 3, alpha 1, normal 3, tangent-space normal 3, albedo 3 (all times alpha), then 1/depth 1, uv 2
+# Channels: colour 3, alpha 1, normal 3, tangent-space normal 3, albedo 3, all times alpha; then 1/depth 1, uv 2.
+_DEPTH = 13
 
 
 def _layer(scene: Scene, screen: Tensor, layer: int | None) -> tuple[Tensor, Tensor]:

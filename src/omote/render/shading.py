@@ -55,8 +55,8 @@ class Lights:
     def to(self, like: Tensor) -> Lights:
         """The same lights in the dtype and on the device of ``like``."""
         specular = self.specular.to(like) if isinstance(self.specular, Tensor) else self.specular
-        moved = (part.to(like) for part in (self.directions, self.colours, self.harmonics))
-        return Lights(*moved, specular, self.shininess)
+        directions, colours, harmonics = (p.to(like) for p in (self.directions, self.colours, self.harmonics))
+        return Lights(directions, colours, harmonics, specular, self.shininess)
 
     @classmethod
     def hemisphere(cls, sky: Any, ground: Any) -> Lights:
@@ -68,12 +68,12 @@ class Lights:
         return cls(torch.zeros(0, 3), torch.zeros(0, 3), harmonics)
 
     @classmethod
-    def three_point(cls, *, key: float = 0.75, fill: float = 0.28, rim: float = 0.55) -> Lights:
-        """The studio set: warm key up on the image's right, cool fill on the left, rim light behind, dim surroundings."""
+    def three_point(cls, *, key: float = 0.95, fill: float = 0.24, rim: float = 0.7) -> Lights:
+        """The studio set: warm key up on the image's right, cool fill on the left, rim light behind."""
         directions = torch.tensor([[0.55, 0.65, 0.85], [-0.9, 0.15, 0.65], [-0.45, 0.75, -0.75]])
         tints = torch.tensor([[1.0, 0.95, 0.88], [0.86, 0.93, 1.0], [0.95, 0.97, 1.0]])
         colours = tints * torch.tensor([[key], [fill], [rim]])
-        ambient = cls.hemisphere([0.26, 0.27, 0.29], [0.13, 0.12, 0.11])
+        ambient = cls.hemisphere([0.21, 0.22, 0.24], [0.10, 0.09, 0.08])
         return cls(directions, colours, ambient.harmonics, specular=0.08, shininess=20.0)
 
     @classmethod
@@ -89,7 +89,7 @@ class Lights:
 
 
 def lights_by_name(lights: Lights | str) -> Lights:
-    """ "three-point", "hemisphere" or "flat"; Lights pass through."""
+    """Find a preset: "three-point", "hemisphere" or "flat"; Lights pass through."""
     if isinstance(lights, Lights):
         return lights
     presets = {

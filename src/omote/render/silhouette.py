@@ -1,9 +1,10 @@
-"""Anti-aliased outlines, with the gradient that visibility alone lacks: how coverage changes when an outline moves.
+"""Anti-aliased outlines, with the gradient that visibility alone lacks: how coverage changes with motion.
 
-Between two neighbouring pixel centres of which one is foreground, the outline crosses at the share s of the way from the
-foreground centre. Coverage shifts by s − 1/2: beyond the middle the background pixel gains, before it the foreground pixel
-loses (compare analytic anti-aliasing in Laine et al. 2020). Steep edges act on horizontal pairs only and flat edges on
-vertical pairs only, else every motion would count twice. Only outlines against the background, not self-occlusion.
+Between two neighbouring pixel centres of which one is foreground, the outline crosses at the share s of the
+way from the foreground centre. Coverage shifts by s − 1/2: beyond the middle the background pixel gains, before
+it the foreground pixel loses (compare analytic anti-aliasing in Laine et al. 2020). Steep edges act on
+horizontal pairs only and flat edges on vertical pairs only, else every motion would count twice. Only outlines
+against the background, not self-occlusion.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _outline_edges(screen: Array, faces: Array, weld: Any) -> Array:
     x, y, w = screen.T
     a, b, c = faces.T
     front = (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a]) < 0
-    usable = (w[faces] > 0).all(1) & np.isfinite(screen).all(1)[faces].all(1)
+    usable = (np.where(np.isfinite(screen.sum(1)), w, -1.0)[faces] > 0).all(1)
     outline = ((second < 0) | (front[first] != front[second])) & usable[first]
     chosen = faces[first[outline]]
     start = corners[outline]

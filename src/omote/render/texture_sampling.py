@@ -18,7 +18,7 @@ DEFAULT_ALBEDO = (0.72, 0.68, 0.65)  # sRGB clay
 
 @dataclass(frozen=True)
 class Albedo:
-    """A colour source, converted to linear light once. Build it once and reuse it: converting a large texture takes long.
+    """A colour source in linear light. Build it once and reuse it: converting a large texture takes long.
 
     Args:
         linear: (Ht, Wt, 3) texture, (V, 3) vertex colours or (3,) one colour; linear RGB, float.

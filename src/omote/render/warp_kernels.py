@@ -1,11 +1,11 @@
 """Warp kernels of the rasteriser: the same source runs on the CPU and on CUDA.
 
-Every kernel walks its items with a stride (``for i in range(tid, n, threads)``): CUDA launches one thread per item, the CPU
-backend (which is serial) launches one thread for all of them and so pays no cost per item.
+Every kernel walks its items with a stride (``for i in range(tid, n, threads)``): CUDA launches one thread per
+item, the CPU backend (which is serial) launches one thread for all of them and so pays no cost per item.
 
-Vertices are snapped to 1/4096 px, edge functions start from exact 64-bit integers and the left and right end of each pixel row
-are decided with a margin of half an integer step: coverage is watertight, never doubled, and the same on every device. Depth is
-compared as the bits of float32(1/depth); equal bits go to the lower triangle index.
+Vertices are snapped to 1/4096 px, edge functions are exact 64-bit integers and, in wide triangles, the ends of each
+pixel row are decided with a margin of half an integer step: coverage is watertight, never doubled, and the same on
+every device. Depth is compared as the bits of float32(1/depth); equal bits go to the lower triangle index.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ def snap(x: wp.float32) -> int:
     return int(wp.int64(wp.float64(x) * _SUBPIXELS + (_SHIFT + wp.float64(0.5))) - _SHIFT_INT)
 
 
-# Fills one triangle with positive doubled area (subpixels; y points down). `e` are its edge functions at the first pixel centre
-# of the box, `step` and `down` their change per column and row. Boxes up to 6 px wide test every pixel, since most are tiny;
-# in wider ones each row computes where it starts and ends. The planes are only needed once a pixel is covered.
+# Fills one triangle with positive doubled area (subpixels; y points down). `e` are its edge functions at the first
+# pixel centre of the box, `step` and `down` their change per column and row. Boxes up to 6 px wide test every pixel,
+# since most are tiny; in wider ones each row computes where it starts and ends. The planes are only needed once a
+# pixel is covered.
 _FILL = """
     typedef long long I;
     const I ax = x2 - x1, ay = y2 - y1, bx = x0 - x2, by = y0 - y2, cx = x1 - x0, cy = y1 - y0;
@@ -69,7 +70,8 @@ _FILL = """
         I s0 = step[0], s1 = step[1], s2 = step[2];
         if (wide) {
             const double a0 = low[0] + i * low_down[0], a1 = low[1] + i * low_down[1], a2 = low[2] + i * low_down[2];
-            const double b0 = high[0] + i * high_down[0], b1 = high[1] + i * high_down[1], b2 = high[2] + i * high_down[2];
+            const double b0 = high[0] + i * high_down[0], b1 = high[1] + i * high_down[1];
+            const double b2 = high[2] + i * high_down[2];
             double a = a0 > a1 ? a0 : a1, b = b0 < b1 ? b0 : b1;
             a = a > a2 ? a : a2;
             b = b < b2 ? b : b2;

@@ -1,7 +1,7 @@
 """The fused shading kernel: resolve, interpolate, sample, light and average all samples of a pixel, in one pass.
 
-Computes what `omote.render.scene.render_torch` computes, which is the reference for it. One kernel for CPU and CUDA, with the
-strided loops of `warp_kernels`.
+Computes what `omote.render.scene.render_torch` computes, which is the reference for it. One kernel for CPU and CUDA,
+with the strided loops of `warp_kernels`.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Images:
     triangle_id: wp.array(dtype=wp.int32)
 
 
-# Pixels first, first + step, ... of row i. In each pixel the samples of one triangle form a group: coverage, depth and albedo are
-# taken at every sample, normals and light once at the group's mean (as in hardware multisampling).
+# Pixels first, first + step, ... of row i. In each pixel the samples of one triangle form a group: coverage, depth
+# and albedo are taken at every sample, normals and light once at the group's mean (as in hardware multisampling).
 _SHADE_ROW = """
     typedef wp::vec_t<3, float> V3;
     typedef wp::vec_t<2, float> V2;
@@ -84,12 +84,14 @@ _SHADE_ROW = """
     for (int j = first; j < width; j += step) {
         wp::int64 base[64], over[64];
         float part[64];
+        bool covered[64];
         wp::int64 any = 0;
         for (int k = 0; k < nn; ++k) {
             const int index = (i * n + k / n) * stride + j * n + k % n;
             base[k] = s.keys.data[index];
             over[k] = s.has_over ? s.over_keys.data[index] : 0;
             part[k] = 1.0f;
+            covered[k] = false;
             any |= base[k] | over[k];
             if (base[k]) s.keys.data[index] = 0;
             if (over[k]) s.over_keys.data[index] = 0;
@@ -133,11 +135,11 @@ _SHADE_ROW = """
                     const float b = (float)((p[0] + column * p[1] + row * p[2]) * inverse);
                     const float c = (float)((p[3] + column * p[4] + row * p[5]) * inverse), a = 1.0f - b - c;
                     float weight = part[k];
-                    const bool front = layer == 0 || weight == 1.0f;
+                    const bool front = layer == 0 || !covered[k];
                     if (layer == 0) {
                         weight = s.face_alpha.data[t];
-                        part[k] = weight > 0.0f ? 1.0f - weight : -1.0f;
-                        if (weight == 0.0f) part[k] = 1.0f;
+                        part[k] = 1.0f - weight;
+                        covered[k] = true;
                     }
                     V2 here(0.0f);
                     if (s.has_uv) here = s.uv.data[f[0]] * a + s.uv.data[f[1]] * b + s.uv.data[f[2]] * c;
@@ -153,7 +155,8 @@ _SHADE_ROW = """
                         group += (top[x0] * (1.0f - fx) + top[x1] * fx) * ((1.0f - fy) * weight);
                         group += (bottom[x0] * (1.0f - fx) + bottom[x1] * fx) * (fy * weight);
                     } else if (s.colour_kind == 2) {
-                        group += (s.colours.data[f[0]] * a + s.colours.data[f[1]] * b + s.colours.data[f[2]] * c) * weight;
+                        const V3* vc = s.colours.data;
+                        group += (vc[f[0]] * a + vc[f[1]] * b + vc[f[2]] * c) * weight;
                     } else {
                         group += s.colours.data[0] * weight;
                     }
@@ -165,12 +168,14 @@ _SHADE_ROW = """
                 const float each = 1.0f / count, b = sb * each, c = sc * each, a = 1.0f - b - c;
                 const V3 p0 = s.screen.data[f[0]], p1 = s.screen.data[f[1]], p2 = s.screen.data[f[2]];
                 const bool back = (p1[0] - p0[0]) * (p2[1] - p0[1]) - (p1[1] - p0[1]) * (p2[0] - p0[0]) > 0.0f;
-                const V3 smooth = normalize(s.normals.data[f[0]] * a + s.normals.data[f[1]] * b + s.normals.data[f[2]] * c);
+                const V3* vn = s.normals.data;
+                const V3 smooth = normalize(vn[f[0]] * a + vn[f[1]] * b + vn[f[2]] * c);
                 const V3 m = back ? -smooth : smooth;
                 const float x = m[0], y = m[1], z = m[2];
                 V3 light = h[0] + h[1] * x + h[2] * y + h[3] * z + h[4] * (x * y) + h[5] * (x * z) + h[6] * (y * z);
                 light += h[7] * (x * x - y * y) + h[8] * (3.0f * z * z - 1.0f);
-                const float vx = (lamp.cx - sx * each - 0.5f) / lamp.focal, vy = (sy * each + 0.5f - lamp.cy) / lamp.focal;
+                const float vx = (lamp.cx - sx * each - 0.5f) / lamp.focal;
+                const float vy = (sy * each + 0.5f - lamp.cy) / lamp.focal;
                 const V3 view = normalize(V3(vx, vy, 1.0f));
                 V3 highlight(0.0f);
                 for (int l = 0; l < lamp.count; ++l) {
@@ -179,8 +184,10 @@ _SHADE_ROW = """
                     if (facing > 0.0f) {
                         light += lamp.colours.data[l] * facing;
                         const float cosine = dot(m, normalize(view + direction));
-                        if (cosine > lamp.dark)
-                            highlight += lamp.colours.data[l] * (wp::exp(wp::log(cosine) * lamp.shininess) * lamp.specular);
+                        if (cosine > lamp.dark) {
+                            const float lobe = wp::exp(wp::log(cosine) * lamp.shininess);
+                            highlight += lamp.colours.data[l] * (lobe * lamp.specular);
+                        }
                     }
                 }
                 for (int q = 0; q < 3; ++q) {
@@ -191,10 +198,10 @@ _SHADE_ROW = """
                 normal += m * weights;
                 alpha += weights;
                 if (s.has_tangents) {
-                    const V3 fn = normalize(
-                        s.frame_normals.data[f[0]] * a + s.frame_normals.data[f[1]] * b + s.frame_normals.data[f[2]] * c);
-                    const wp::vec_t<4, float> t4 = s.tangents.data[f[0]] * a + s.tangents.data[f[1]] * b
-                        + s.tangents.data[f[2]] * c;
+                    const V3* vf = s.frame_normals.data;
+                    const wp::vec_t<4, float>* vt = s.tangents.data;
+                    const V3 fn = normalize(vf[f[0]] * a + vf[f[1]] * b + vf[f[2]] * c);
+                    const wp::vec_t<4, float> t4 = vt[f[0]] * a + vt[f[1]] * b + vt[f[2]] * c;
                     V3 tangent(t4[0], t4[1], t4[2]);
                     tangent = normalize(tangent - fn * dot(fn, tangent));
                     const float up = dot(smooth, cross(fn, tangent));
