@@ -20,6 +20,11 @@ from omote.controls import FACS102
 
 Array = NDArray[np.float64]
 
+_USUAL_IDENTITY = 8.0
+"""Length of the identity vector that fits of people hardly reach (4 to 7 are usual)."""
+_FAR = 0.012
+"""A frame whose landmarks move by more than this share of the eye distance gets a second Jacobian."""
+
 
 @dataclass(frozen=True)
 class FitOptions:
@@ -35,7 +40,7 @@ class FitOptions:
         focal_spread: standard deviation of log focal length; 0 keeps the expected one.
     """
 
-    noise: float = 0.008
+    noise: float = 0.006
     effective: float = 160.0
     robust: float = 4.0
     scores: float = 1.0
@@ -64,7 +69,8 @@ class Fit:
         controls: (102,) FACS controls.
         distance: (478,) of each fitted landmark from the detected one, as a share of the outer-eye-corner distance.
         evidence: (102,) 0..1, share of each control's prior variance that the landmarks removed.
-        surprise: cost per effective observation: how improbable this face is under the model.
+        surprise: how improbable this is as a human face: cost per effective observation, plus the squared length of the
+            identity relative to the longest that people in photographs reach; below 2 for people, above for animals.
     """
 
     pose: Pose
@@ -137,7 +143,7 @@ class LandmarkFitter:
         (fit,) = self.fit_key_frames([observation], iterations=iterations)
         return fit
 
-    def fit_key_frames(self, observations: list[Observation], *, iterations: int = 25) -> list[Fit]:
+    def fit_key_frames(self, observations: list[Observation], *, iterations: int = 8) -> list[Fit]:
         """One identity and focal length for all observations, and a pose and controls for each."""
         focal = FOCAL_OVER_SIDE * max(observations[0].size)
         neutral = self.model.prepare(np.zeros(self.model.identities))
@@ -172,25 +178,31 @@ class LandmarkFitter:
         """Pose and controls from the frame before: Gauss-Newton steps that share one Jacobian, so that it is fast."""
         low = np.concatenate([self._pose_low, self.table.low])
         high = np.concatenate([self._pose_high, self.table.high])
-        start = self._frame_system(State(pose, head, values), observation)
-        state, system, residual = start.state, start, start.terms.residual
-        for _ in range(steps):
-            state = _moved(state, boxed_step(system, low, high, 1e-4))
-            points = self.model.points(head, self.table.controls(state.values))
-            residual, _ = self.residual(state.pose, points, observation)
-            prior_cost, prior_gradient, _ = self.control_prior(state.values, observation)
-            gradient = start.terms.gradient(residual)
-            gradient[6:] += prior_gradient
-            cost = prior_cost + 0.5 * float((start.terms.weight * residual**2).sum())
-            system = replace(
-                system,
-                state=state,
-                cost=cost,
-                gradient=gradient,
-                values=np.concatenate([np.zeros(6), state.values]),
-            )
+        state = State(pose, head, values)
+        for linearisation in range(2):
+            start = self._frame_system(state, observation)
+            system, residual = start, start.terms.residual
+            for _ in range(steps):
+                state = _moved(system.state, boxed_step(system, low, high, 1e-4))
+                system, residual = self._shifted(start, system, state, observation)
+            moved = np.linalg.norm(residual - start.terms.residual, axis=0).mean() * self.options.noise
+            if linearisation == 0 and moved < _FAR:
+                break
         system = replace(system, terms=replace(start.terms, residual=residual))
-        return self.describe(state, observation, system)
+        return self.describe(system.state, observation, system)
+
+    def _shifted(
+        self, start: FrameSystem, system: FrameSystem, state: State, observation: Observation
+    ) -> tuple[FrameSystem, Array]:
+        """The system at a new state with the Jacobian and weights of ``start``, and the true residual there."""
+        points = self.model.points(state.head, self.table.controls(state.values))
+        residual, _ = self.residual(state.pose, points, observation)
+        prior_cost, prior_gradient, _ = self.control_prior(state.values, observation)
+        gradient = start.terms.gradient(residual)
+        gradient[6:] += prior_gradient
+        cost = prior_cost + 0.5 * float((start.terms.weight * residual**2).sum())
+        values = np.concatenate([np.zeros(6), state.values])
+        return replace(system, state=state, cost=cost, gradient=gradient, values=values), residual
 
     def settled_pose(self, observation: Observation, head: Head, focal: float) -> Pose:
         """A cold start for `fit_frame`: the pose of the neutral head."""
@@ -207,7 +219,10 @@ class LandmarkFitter:
             self.table.controls(state.values),
             np.linalg.norm(system.terms.residual, axis=0) * self.options.noise,
             self._evidence(system.seen),
-            float(system.cost / self.options.effective),
+            float(
+                system.cost / self.options.effective
+                + (np.linalg.norm(state.head.identity) / _USUAL_IDENTITY) ** 2
+            ),
         )
 
     # --- the pieces of the cost ------------------------------------------------------------------------------
@@ -350,7 +365,7 @@ class _Joint:
         focal_strength = 1 / max(options.focal_spread, 1e-6) ** 2
         gradient[shared - 1], matrix[shared - 1, shared - 1] = focal_strength * log_focal, focal_strength
         cost = 0.5 * (options.identity * float(identity @ identity) + focal_strength * log_focal**2)
-        values = [identity, [log_focal]]
+        values: list[Array] = [identity, np.array([log_focal])]
         for i, (state, observation) in enumerate(zip(states, self.observations, strict=True)):
             terms = self.fitter.terms(state, observation, identity=True)
             unit = self.fitter.options.noise * observation.eye_distance

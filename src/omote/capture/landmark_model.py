@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class LandmarkModel:
         self.identities = len(asset["identity"])
         self.template = asset["template"][kept].astype(np.float64)
         self._basis = _vertex_first(asset["identity"][:, kept])  # (M, I * 3)
-        self._shape = asset["shape"][:, kept].astype(np.float64).transpose(1, 2, 0).copy()  # (M, 3, S)
+        self._shape = asset["shape"][:, kept].transpose(1, 2, 0).astype(np.float32)  # (M, 3, S)
         nodes = asset["gradient"].astype(np.float64)
         blend = asset["node_weight"][kept].astype(np.float64)
         index = asset["node_index"][kept]
@@ -92,7 +93,7 @@ class LandmarkModel:
             blend[:, j, None, None, None] * nodes[:, index[:, j]].swapaxes(0, 1)
             for j in range(blend.shape[1])
         )
-        self._gradient = np.asarray(gradient).reshape(len(kept), -1, 3)  # (M, I * 3, 3)
+        self._gradient = np.asarray(gradient, np.float32).reshape(len(kept), -1, 3)  # (M, I * 3, 3)
         self._balls = {s: asset["template"][asset[f"ball_{s}"]].astype(np.float64) for s in SIDES}
         self._ball_basis = {s: asset["identity"][:, asset[f"ball_{s}"]].astype(np.float64) for s in SIDES}
         self._iris_basis = {
@@ -144,25 +145,25 @@ class LandmarkModel:
         close = FACS102.index(f"lid_close_{side}")
         return _Lid(vertices, closing, partner[vertices], pushed, carried, weights, close)
 
-    def _at_landmarks(self, field: Array) -> Array:
+    def _at_landmarks(self, field: NDArray[Any]) -> NDArray[Any]:
         """(K, ...) barycentric mean of a field (M, ...)."""
-        weight = self.barycentric.reshape(len(self.barycentric), 3, *[1] * (field.ndim - 1))
+        weight = self.barycentric.astype(field.dtype).reshape(-1, 3, *[1] * (field.ndim - 1))
         return sum(weight[:, j] * field[self.corners[:, j]] for j in range(3))
 
     # --- evaluation -----------------------------------------------------------------------------------------------
 
     def prepare(self, identity: Array) -> Head:
         """Everything that depends on the identity (I,) alone."""
-        vertices = self.template + _contract(self._basis, identity)
-        stretch = np.eye(3) + np.einsum(
-            "miab,i->mab", self._gradient.reshape(len(self.template), -1, 3, 3), identity, optimize=True
-        )
+        weights = np.asarray(identity, np.float32)
+        vertices = self.template + _contract(self._basis, weights)
+        by_node = self._gradient.reshape(len(self.template), -1, 9).transpose(0, 2, 1)
+        stretch = np.eye(3, dtype=np.float32) + (by_node @ weights).reshape(-1, 3, 3)
         shapes = stretch @ self._shape  # (M, 3, S)
         at_landmarks = _shape_first(self._at_landmarks(shapes))
         lids = {side: self._prepare_lid(side, identity, vertices, shapes) for side in SIDES}
         return Head(identity, self._at_landmarks(vertices), at_landmarks, lids)
 
-    def _prepare_lid(self, side: str, identity: Array, vertices: Array, shapes: Array) -> _HeadLid:
+    def _prepare_lid(self, side: str, identity: Array, vertices: Array, shapes: Array32) -> _HeadLid:
         lid = self._lids[side]
         ball = self._balls[side] + np.tensordot(identity, self._ball_basis[side], 1)
         centre = ball.mean(0)
@@ -270,18 +271,18 @@ class LandmarkModel:
             slope[yaw, :, _IRIS[side]] = by_yaw @ rest.T
             slope[pitch, :, _IRIS[side]] = by_pitch @ rest.T
 
-    def identity_slope(self, controls: Array) -> Array:
+    def identity_slope(self, controls: Array) -> Array32:
         """(I, 3, K) derivative of the landmarks by the identity.
 
         The eyeballs' push on the lids is taken as constant here; it moves lids by fractions of a millimetre.
         """
         activation, _ = self.activate(controls)
-        moved = self._shape @ activation.astype(np.float64)  # (M, 3) on the template
+        moved = self._shape @ activation  # (M, 3) on the template
         slope = self._basis + (self._gradient @ moved[:, :, None])[:, :, 0]  # (M, I * 3)
         at_landmarks = self._at_landmarks(slope)
         for lid in self._lids.values():
             if controls[lid.close]:
-                at_landmarks[lid.landmarks] += lid.weights @ (controls[lid.close] * (lid.closing @ slope))
+                at_landmarks[lid.landmarks] += controls[lid.close] * (lid.weights @ (lid.closing @ slope))
         by_identity = at_landmarks.reshape(len(at_landmarks), -1, 3).transpose(1, 2, 0).astype(np.float32)
         for side in SIDES:
             turn, _, _ = gaze_rotation(
@@ -304,17 +305,17 @@ def gaze_rotation(yaw: float, pitch: float) -> tuple[Array, Array, Array]:
     return turn_yaw @ turn_pitch, by_yaw, by_pitch
 
 
-def _vertex_first(field: NDArray[np.float32]) -> Array:
+def _vertex_first(field: NDArray[np.float32]) -> Array32:
     """(M, N * 3) from (N, M, 3)."""
-    return field.astype(np.float64).transpose(1, 0, 2).reshape(field.shape[1], -1)
+    return np.ascontiguousarray(field.transpose(1, 0, 2).reshape(field.shape[1], -1), np.float32)
 
 
-def _shape_first(field: Array) -> Array32:
+def _shape_first(field: NDArray[Any]) -> Array32:
     """(S, 3 * N) float32 from (N, 3, S)."""
     return np.ascontiguousarray(field.transpose(2, 1, 0).reshape(field.shape[2], -1), np.float32)
 
 
-def _contract(field: Array, coefficients: Array) -> Array:
+def _contract(field: Array32, coefficients: Array32) -> Array32:
     """(M, 3) sum of a vertex-first field (M, N * 3) over coefficients (N,)."""
     return np.einsum("mnc,n->mc", field.reshape(len(field), -1, 3), coefficients)
 

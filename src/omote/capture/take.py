@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omote.capture.fit import Fit, LandmarkFitter
-from omote.capture.landmarker import SCORE_NAMES
-from omote.capture.observation import Observation, Pose, observe
+from omote.capture.landmark_model import Head
+from omote.capture.observation import Observation, observe
+from omote.capture.priors import variables
 from omote.capture.smooth import smooth
 from omote.capture.tracks import Track
 from omote.controls import FACS102
@@ -19,44 +20,90 @@ from omote.performance import Camera, Performance
 
 Array = NDArray[np.float64]
 
-KEY_FRAMES = 6
-_KEY_NOISE = 0.012
-NOT_A_FACE = 0.0
-"""Set below."""
+KEY_FRAMES = 8
+LOST_ERROR = 0.03
+"""Mean landmark error (share of the eye distance) beyond which a warm start is given up for a cold one."""
+CONTROL_JITTER, POSE_JITTER = 0.006, 0.0006
+"""Least jitter that smoothing assumes: in control units, and in radians and shares of the head's distance."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Solved:
-    """A take as it was fitted, before it becomes a `Performance`. Rows of frames without a face hold the nearest one."""
+    """A take as it was fitted, before it becomes a `Performance`.
 
-    rotations: Array  # (T, 3, 3)
-    translations: Array  # (T, 3)
-    controls: Array  # (T, 102)
-    evidence: Array  # (T, 102)
-    confidence: Array  # (T,)
-    error: Array  # (T,)
-    identity: Array  # (I,)
+    Attributes:
+        rotations (T, 3) axis-angle, translations (T, 3) metres, controls (T, 102), evidence (T, 102), confidence (T,),
+        error (T,) mean landmark error as a share of the eye distance; identity (I,), focal px, size (w, h) px.
+    """
+
+    rotations: Array
+    translations: Array
+    controls: Array
+    evidence: Array
+    confidence: Array
+    error: Array
+    identity: Array
     focal: float
     size: tuple[int, int]
 
+    @classmethod
+    def empty(cls, frames: int, identity: Array, focal: float, size: tuple[int, int]) -> Solved:
+        """A take without any frame fitted yet."""
+        width = len(FACS102)
+        turns, places, controls, evidence = (np.zeros((frames, n)) for n in (3, 3, width, width))
+        error = np.full(frames, np.nan)
+        return cls(turns, places, controls, evidence, np.zeros(frames), error, identity, focal, size)
+
+    def put(self, frame: int, fit: Fit) -> None:
+        """Enter one frame's fit."""
+        self.rotations[frame] = matrix_to_axis_angle(fit.pose.rotation)
+        self.translations[frame] = fit.pose.translation
+        self.controls[frame], self.evidence[frame] = fit.controls, fit.evidence
+        self.error[frame] = fit.error
+        self.confidence[frame] = frame_confidence(np.array(fit.error))
+
+    def hold_lost(self, found: NDArray[np.bool_]) -> None:
+        """Frames without a face hold the last one that had one (at the beginning: the first), with confidence 0."""
+        last = np.maximum.accumulate(np.where(found, np.arange(len(found)), -1))
+        last[last < 0] = int(np.argmax(found))
+        for array in (self.rotations, self.translations, self.controls):
+            array[:] = array[last]
+        self.evidence[~found] = 0.0
+        self.confidence[~found] = 0.0
+
 
 def choose_key_frames(track: Track, count: int = KEY_FRAMES) -> NDArray[np.int64]:
-    """Frames (at most ``count``) that show the head from different sides with a calm face; the calmest frontal one first."""
+    """Frames (at most ``count``) that between them show most: the calmest frontal one, then ever the most different.
+
+    Different means in head direction and in the face's scores; what is seen once for a single frame (a misdetection,
+    a blur) is not chosen, since its neighbours do not look like it.
+    """
     frames = np.flatnonzero(track.found)
     if len(frames) <= count:
         return frames
-    matrices = track.matrices[frames].astype(np.float64)
-    facing = matrices[:, :3, 2]  # where the face points, in camera space
-    expressive = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight", "mouthSmileLeft", "mouthPucker", "mouthFunnel")
-    busy = track.scores[frames][:, [SCORE_NAMES.index(n) for n in expressive]].sum(1).astype(np.float64)
-    chosen = [int(np.argmin(busy + 2.0 * (1 - facing[:, 2])))]
-    distance = np.full(len(frames), np.inf)
+    facing = track.matrices[frames, :3, 2].astype(np.float64)
+    looks = np.concatenate([2.0 * facing, track.scores[frames]], axis=1)
+    step = np.linalg.norm(np.diff(looks, axis=0), axis=1)
+    unsteady = np.minimum(np.append(step, step[-1]), np.insert(step, 0, step[0]))
+    jump = _landmark_jump(track.landmarks[frames])
+    usable = (unsteady <= np.quantile(unsteady, 0.9)) & (jump <= np.quantile(jump, 0.9))
+    calm = np.linalg.norm(track.scores[frames], axis=1) + 2.0 * (1 - facing[:, 2])
+    chosen = [int(np.argmin(np.where(usable, calm, np.inf)))]
+    distance = np.where(usable, np.inf, -np.inf)
     while len(chosen) < count:
-        distance = np.minimum(distance, np.linalg.norm(facing - facing[chosen[-1]], axis=1))
-        # Far views help, but strong expressions and extreme profiles say little about the resting shape.
-        chosen.append(int(np.argmax(np.minimum(distance, 0.5) - 0.15 * busy - 0.3 * (facing[:, 2] < 0.6))))
-        distance[chosen[-1]] = -np.inf
+        distance = np.minimum(distance, np.linalg.norm(looks - looks[chosen[-1]], axis=1))
+        # Beyond half a profile the far side is guessed; such a view says little about the shape.
+        chosen.append(int(np.argmax(distance - 2.0 * np.maximum(0.6 - facing[:, 2], 0))))
     return frames[np.unique(chosen)]
+
+
+def _landmark_jump(landmarks: NDArray[np.float32]) -> Array:
+    """(N,) how far each frame's landmarks are from the mean of its neighbours, relative to the face's extent."""
+    points = landmarks[:, :, :2].astype(np.float64)
+    padded = np.concatenate([points[1:2], points, points[-2:-1]])
+    away = np.linalg.norm(points - (padded[2:] + padded[:-2]) / 2, axis=2).mean(1)
+    extent = np.linalg.norm(points.max(1) - points.min(1), axis=1)
+    return away / np.maximum(extent, 1e-6)
 
 
 def solve_take(
@@ -76,24 +123,82 @@ def solve_take(
         progress: called with the number of frames done.
     """
     keys = choose_key_frames(track)
-    seen = {int(f): observe(track.landmarks[f], size, track.scores[f]) for f in keys}
-    key_fits = fitter.fit_key_frames(list(seen.values()), iterations=12)
+    key_fits = fitter.fit_key_frames([observe(track.landmarks[f], size, track.scores[f]) for f in keys])
     head = fitter.model.prepare(key_fits[0].identity)
     focal = key_fits[0].pose.focal
-    warm = dict(zip(seen, key_fits, strict=True))
-    fits: list[Fit | None] = [None] * len(track.found)
+    solved = Solved.empty(len(track.found), key_fits[0].identity, focal, size)
     for first, last in shots:
         previous: Fit | None = None
         for frame in range(first, last):
             if track.found[frame]:
                 observation = observe(track.landmarks[frame], size, track.scores[frame])
-                start = warm.get(frame) or previous
-                previous = _fit_one(fitter, observation, head, focal, start, fits, frame)
-                fits[frame] = previous
+                previous = _follow(fitter, observation, head, focal, previous)
+                solved.put(frame, previous)
             else:
                 previous = None
             if progress is not None:
                 progress(frame + 1)
-    return _gather(fits, key_fits[0].identity, focal, size)
+    solved.hold_lost(track.found)
+    return solved
 
 
+def _follow(
+    fitter: LandmarkFitter, observation: Observation, head: Head, focal: float, before: Fit | None
+) -> Fit:
+    """Fit a frame from the one before, or from nothing where that fails or there is none."""
+    if before is not None:
+        fit = fitter.follow_frame(observation, head, before.pose, before.values)
+        if fit.error <= max(2.0 * before.error, LOST_ERROR):
+            return fit
+    pose = fitter.settled_pose(observation, head, focal)
+    return fitter.fit_frame(observation, head, pose, np.zeros(len(fitter.table.positive)))
+
+
+def frame_confidence(error: Array) -> Array:
+    """0..1 from the mean landmark error (a share of the eye distance): 1 to about 1 %, 0.5 at 3 %, none at 8 %."""
+    return np.exp(-np.log(2) * (np.maximum(error - 0.008, 0) / 0.022) ** 2)
+
+
+def smooth_take(
+    solved: Solved, times: Array, found: NDArray[np.bool_], shots: list[tuple[int, int]], strength: float
+) -> None:
+    """Smooth pose and controls in place, without lag, each shot by itself; frames without a face end a stretch."""
+    table = variables()
+    for first, last in shots:
+        for start, stop in _stretches(found, first, last):
+            part = slice(start, stop)
+            values = table.from_controls(solved.controls[part])
+            calm = smooth(values, times[part], strength, floor=CONTROL_JITTER)
+            solved.controls[part] = [table.controls(v) for v in np.clip(calm, table.low, table.high)]
+            quaternions = axis_angle_to_quaternion(solved.rotations[part])
+            flips = np.cumprod(np.where((quaternions[1:] * quaternions[:-1]).sum(1) < 0, -1.0, 1.0))
+            quaternions[1:] *= flips[:, None]
+            depth = np.abs(solved.translations[part, 2:]).mean()
+            moved = np.concatenate([quaternions, solved.translations[part] / depth], axis=1)
+            moved = smooth(moved, times[part], strength, floor=POSE_JITTER)
+            solved.rotations[part] = quaternion_to_axis_angle(
+                moved[:, :4] / np.linalg.norm(moved[:, :4], axis=1, keepdims=True)
+            )
+            solved.translations[part] = moved[:, 4:] * depth
+
+
+def _stretches(found: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, int]]:
+    """(start, stop) of the runs of found frames within a shot."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], found[first:last].astype(np.int8), [0]])))
+    return [(first + int(a), first + int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def to_performance(solved: Solved, times: Array, source: dict[str, object]) -> Performance:
+    """The take as a `Performance` of the embedded rig."""
+    return Performance(
+        space=FACS102,
+        controls=solved.controls,
+        head_rotation=solved.rotations,
+        head_translation=solved.translations,
+        confidence=solved.confidence,
+        control_confidence=solved.evidence,
+        times=times,
+        identity={"facs": solved.identity},
+        camera=Camera(solved.focal, (solved.size[0] / 2, solved.size[1] / 2), solved.size),
+        source=source,
+    )

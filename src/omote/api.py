@@ -1,0 +1,60 @@
+"""The package in two functions: capture something, load what was captured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from omote.performance import Performance
+
+
+@overload
+def capture(
+    path: str | Path, *, face: Literal["largest"] | int = "largest", smooth: float = 0.5, **options: Any
+) -> Performance: ...
+@overload
+def capture(
+    path: str | Path, *, face: Literal["all"], smooth: float = 0.5, **options: Any
+) -> list[Performance]: ...
+def capture(
+    path: str | Path,
+    *,
+    face: Literal["largest", "all"] | int = "largest",
+    smooth: float = 0.5,
+    **options: Any,
+) -> Performance | list[Performance]:
+    """Capture a photo or a video.
+
+    Args:
+        path: an image or a video file.
+        face: "largest", an index counted from 0 (largest first), or "all".
+        smooth: strength of temporal smoothing without lag, 0 (off) to 1; photos are not affected.
+        options: ``progress``, a function of (steps done, steps in all or None), and ``options``, a
+            `omote.capture.fit.FitOptions`.
+
+    Returns:
+        The performance: 102 controls, head pose, identity and camera over time. With face="all", a list of them.
+
+    Raises:
+        NoFaceError: no face, not the one asked for, or nothing that looks like a human face.
+        InputError: the file cannot be read.
+        WeightsError: the landmarker's model file is missing and cannot be fetched.
+    """
+    from omote.capture.pipeline import capture_file, sha256_of
+
+    found = capture_file(path, face=face, smooth=smooth, **options)
+    digest = sha256_of(Path(path))
+    takes = [c.performance.with_(source={**c.performance.source, "sha256": digest}) for c in found]
+    return takes if face == "all" else takes[0]
+
+
+def load(path: str | Path) -> Performance:
+    """Read a performance from a file that holds one: ``.omote``, Live Link Face or ARKit CSV, ARKit JSON, npz.
+
+    Raises:
+        InputError: there is no such file.
+        FormatError: the file is malformed, or not of a kind that holds a performance.
+    """
+    from omote.export import read
+
+    return read(path)

@@ -1,0 +1,225 @@
+"""From a file or frames to performances: decode, detect, fit, smooth."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omote.capture.detect import FaceDetector
+from omote.capture.fit import Fit, FitOptions, LandmarkFitter
+from omote.capture.landmarker import Face
+from omote.capture.observation import observe
+from omote.capture.take import Solved, smooth_take, solve_take, to_performance
+from omote.capture.tracks import TrackSet, detect_video
+from omote.errors import InputError, NoFaceError
+from omote.media import is_video, open_video, read_image
+from omote.performance import Performance
+
+FaceChoice = Literal["largest", "all"] | int
+Progress = Callable[[int, int | None], None]
+"""Called with (steps done, steps in all or None where that is not known)."""
+
+VIDEO_SIDE = 1280
+"""Video frames are decoded to at most this long side; the network looks at far fewer pixels."""
+NOT_HUMAN = 2.2
+"""`Fit.surprise` beyond which a photo is taken for something else than a human face."""
+METHOD = "landmark fit"
+
+_log = logging.getLogger("omote.capture")
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One face of one file.
+
+    Attributes:
+        performance: what was captured.
+        landmarks: (T, 478, 2) float32 pixels of the file's own frames, as detected; NaN where no face was found.
+        error: (T,) mean distance of the fitted from the detected landmarks, share of the outer-eye-corner distance; NaN
+            where no face was found.
+    """
+
+    performance: Performance
+    landmarks: NDArray[np.float32]
+    error: NDArray[np.float32]
+
+
+def capture_file(
+    path: str | Path,
+    *,
+    face: FaceChoice = "largest",
+    smooth: float = 0.5,
+    options: FitOptions | None = None,
+    progress: Progress | None = None,
+) -> list[Captured]:
+    """Capture the faces of a photo or video.
+
+    Args:
+        path: an image or a video.
+        face: "largest", "all", or an index, largest first.
+        smooth: strength of temporal smoothing, 0 (off) to 1; photos are not affected.
+        options: the fit's; default `FitOptions()`.
+        progress: called as work goes on.
+
+    Returns:
+        One entry a face, largest first; at least one.
+
+    Raises:
+        NoFaceError: no face, not the face asked for, or nothing that looks like a human face.
+        InputError: the file cannot be read, or an option is out of range.
+        WeightsError: the landmarker's model file is missing.
+    """
+    path = Path(path)
+    if not 0.0 <= smooth <= 1.0:
+        raise InputError(f"smooth is {smooth:g}, expected 0..1", remedy="0 is off, 1 is strongest.")
+    source: dict[str, Any] = {"file": path.name, "method": METHOD}
+    try:
+        if is_video(path):
+            return _capture_video(path, face, smooth, options, progress, source)
+        return capture_image(read_image(path), face=face, options=options, source=source)
+    except NoFaceError as error:
+        raise NoFaceError(error.what, where=path, remedy=error.remedy) from error
+
+
+def capture_image(
+    image: NDArray[np.uint8],
+    *,
+    face: FaceChoice = "largest",
+    options: FitOptions | None = None,
+    source: dict[str, Any] | None = None,
+) -> list[Captured]:
+    """Capture the faces of one image (H, W, 3) uint8 RGB; see `capture_file`."""
+    size = (image.shape[1], image.shape[0])
+    fitter = LandmarkFitter(options)
+    with FaceDetector("image") as detector:
+        found = _choose(detector.find(image), face)
+        fits = []
+        for candidate in found:
+            refined = detector.refine(image, candidate)
+            fits.append((refined, fitter.fit_photo(observe(refined.landmarks, size, refined.scores))))
+    human = [(seen, fit) for seen, fit in fits if fit.surprise <= NOT_HUMAN]
+    if not human:
+        raise NoFaceError(
+            "this does not look like a human face",
+            remedy="Omote's rig is human; try a clearer or more frontal photo.",
+        )
+    if len(human) < len(fits):
+        _log.warning("%d of %d faces do not look human and were left out", len(fits) - len(human), len(fits))
+    return [_captured_photo(seen, fit, size, source or {}) for seen, fit in human]
+
+
+def capture_frames(
+    frames: Iterable[tuple[float, NDArray[np.uint8]]],
+    *,
+    face: FaceChoice = "largest",
+    smooth: float = 0.5,
+    options: FitOptions | None = None,
+    progress: Callable[[int], None] | None = None,
+    source: dict[str, Any] | None = None,
+) -> list[Captured]:
+    """Capture the faces of (seconds, (H, W, 3) uint8 RGB) frames, streamed; see `capture_file`."""
+    tracks = detect_video(frames, face, progress)
+    return _solve(tracks, smooth, options, None, source or {}, 1.0)
+
+
+def _capture_video(
+    path: Path,
+    face: FaceChoice,
+    smooth: float,
+    options: FitOptions | None,
+    progress: Progress | None,
+    source: dict[str, Any],
+) -> list[Captured]:
+    reader = open_video(path, prefetch=True, max_side=VIDEO_SIDE)
+    expected = None if reader.frame_count is None else 2 * reader.frame_count  # detection, then the fit
+    frames = iter(reader)
+    try:
+        tracks = detect_video(
+            frames, face, None if progress is None else lambda done: progress(done, expected)
+        )
+    finally:
+        frames.close()
+    total = 2 * len(tracks)
+    solved = None if progress is None else lambda done: progress(len(tracks) + done, total)
+    return _solve(tracks, smooth, options, solved, source, reader.scale)
+
+
+def _solve(
+    tracks: TrackSet,
+    strength: float,
+    options: FitOptions | None,
+    progress: Callable[[int], None] | None,
+    source: dict[str, Any],
+    scale: float,
+) -> list[Captured]:
+    """Fit and smooth the chosen tracks. ``scale``: decoded over own size of the frames."""
+    if not tracks.chosen:
+        raise NoFaceError(
+            "no face was found", remedy="Is a face visible, and larger than a thirtieth of the frame?"
+        )
+    fitter = LandmarkFitter(options)
+    results = []
+    for track in tracks.tracks:
+        lost = int((~track.found).sum())
+        if lost:
+            _log.warning(
+                "no face in %d of %d frames; they hold the last one and have confidence 0", lost, len(tracks)
+            )
+        solved = solve_take(track, tracks.size, tracks.shots, fitter, progress)
+        smooth_take(solved, tracks.times, track.found, tracks.shots, strength)
+        _to_own_size(solved, scale)
+        info = {**source, "smooth": strength, "cuts": [int(c) for c in tracks.cuts]}
+        performance = to_performance(solved, tracks.times, info)
+        landmarks = track.landmarks[:, :, :2] / np.float32(scale)
+        results.append(Captured(performance, landmarks, solved.error.astype(np.float32)))
+    return results
+
+
+def _to_own_size(solved: Solved, scale: float) -> None:
+    """Bring the camera from decoded frames to the video's own size."""
+    if scale != 1.0:
+        solved.focal /= scale
+        solved.size = (round(solved.size[0] / scale), round(solved.size[1] / scale))
+
+
+def _choose(faces: list[Face], choice: FaceChoice) -> list[Face]:
+    """The faces asked for of those found, largest first."""
+    if not faces:
+        raise NoFaceError(
+            "no face was found", remedy="Is a face visible, and larger than a thirtieth of the image?"
+        )
+    if choice == "all":
+        return faces
+    index = 0 if choice == "largest" else choice
+    if index >= len(faces):
+        raise NoFaceError(
+            f"there is no face {index}", remedy=f"Found {len(faces)}; the first one has index 0."
+        )
+    return [faces[index]]
+
+
+def _captured_photo(seen: Face, fit: Fit, size: tuple[int, int], source: dict[str, Any]) -> Captured:
+    solved = Solved.empty(1, fit.identity, fit.pose.focal, size)
+    solved.put(0, fit)
+    performance = to_performance(solved, np.zeros(1), source)
+    return Captured(performance, seen.landmarks[None, :, :2].copy(), solved.error.astype(np.float32))
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"the file cannot be read ({error.strerror or error})", where=path) from error
