@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
-import threading
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from omote.render.buffers import Buffers, project_to_screen
+from omote.render.memory import Arena
 from omote.render.rasterize import kernels, workspace
 from omote.render.scene_inputs import Scene
 from omote.render.shading import SH_SCALE, linear_to_srgb, srgb_to_linear
-
-_local = threading.local()
 
 
 @cache
@@ -26,38 +22,6 @@ def _kernels() -> Any:
     from omote.render import warp_shading
 
     return warp_shading
-
-
-class _Arena:
-    """Images out of one block of memory, which is used again once every array that lies in it is gone.
-
-    Fresh memory costs a page fault per 4 KB, as much as shading does.
-    """
-
-    CHANNELS = 17
-
-    def __init__(self, device: torch.device, height: int, width: int) -> None:
-        self._shape, self._device, self._used = (height, width), device, 0
-        if device.type != "cpu":
-            return
-        size = height * width * self.CHANNELS
-        pool: list[np.ndarray[Any, Any]] = _local.__dict__.setdefault("arenas", [])
-        for k in range(len(pool)):
-            if pool[k].size == size and sys.getrefcount(pool[k]) == 2:  # the pool's and the call's own
-                self._block = pool.pop(k)
-                break
-        else:
-            self._block = np.empty(size, np.float32)
-        pool[:] = [*pool[-2:], self._block]
-
-    def __call__(self, *channels: int) -> Tensor:
-        """(H, W, *channels) float32, not initialised."""
-        if self._device.type != "cpu":
-            return torch.empty(*self._shape, *channels, device=self._device)
-        start = self._used
-        self._used += math.prod(self._shape) * math.prod(channels)
-        piece = self._block[start : self._used].reshape(*self._shape, *channels)
-        return torch.from_numpy(piece)
 
 
 @cache
@@ -149,7 +113,7 @@ def render_fused(scene: Scene) -> Buffers:
     table = _srgb_table(str(device))
     lamp.table = wp.from_torch(table)
 
-    blank = _Arena(device, height, width)
+    blank = Arena(device, height, width, 17).image
 
     background = scene.background
     lamp.background_kind = 0 if background is None else 1 if background.ndim == 1 else 2

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from omote.checks import check_shape
 from omote.errors import InputError
+from omote.render.memory import Arena
 
 MAX_SIZE = 8192  # px a side; keeps pixel indices and edge functions exact
 _KEPT_WORKSPACES = 6
@@ -106,8 +107,8 @@ class Workspace:
         import warp as wp
 
         width, height = self.size
-        triangle_id = torch.empty(height, width, dtype=torch.int32, device=self.keys.device)
-        weights = torch.empty(height, width, 2, dtype=torch.float32, device=self.keys.device)
+        arena = Arena(self.keys.device, height, width, 3)
+        triangle_id, weights = arena.image().view(torch.int32), arena.image(2)
         self._resolve.set_param_at_index(6, self._k.array_view(triangle_id.view(-1), wp.int32))
         self._resolve.set_param_at_index(7, self._k.array_view(weights.view(-1, 2), wp.vec2))
         self._resolve.launch()

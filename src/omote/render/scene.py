@@ -172,9 +172,7 @@ def render_torch(scene: Scene) -> Buffers:
         image = antialias_silhouette(image, triangle_id, screen, scene.faces, weld=scene.weld)
     for over, over_id in images[1:]:
         alpha = scene.face_alpha[over_id.clamp_min(0).long()] * (over_id >= 0)  # type: ignore[index]
-        nearer = (over_id >= 0) & (
-            over[..., _DEPTH] * (triangle_id < 0) + (over[..., _DEPTH] > image[..., _DEPTH]) > 0
-        )
+        nearer = (over_id >= 0) & (over[..., _DEPTH] > image[..., _DEPTH])
         share = torch.where(nearer, alpha, 0.0)[..., None]
         front = nearer[..., None]
         mixed = over * share + image * (1 - share)

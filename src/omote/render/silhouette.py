@@ -64,8 +64,10 @@ def _outline_edges(screen: Array, faces: Array, weld: Any) -> Array:
     first, second, corners = _mesh_edges(np.ascontiguousarray(joined, np.int64).tobytes())
     x, y, w = screen.T
     a, b, c = faces.T
-    front = (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a]) < 0
-    usable = (np.where(np.isfinite(screen.sum(1)), w, -1.0)[faces] > 0).all(1)
+    area = (x[b] - x[a]) * (y[c] - y[a]) - (y[b] - y[a]) * (x[c] - x[a])
+    front: Array = np.less(area, 0)
+    in_view = np.where(np.isfinite(screen.sum(1)), w, -1.0)
+    usable: Array = np.min(in_view[faces], axis=1) > 0
     outline = ((second < 0) | (front[first] != front[second])) & usable[first]
     chosen = faces[first[outline]]
     start = corners[outline]

@@ -182,18 +182,22 @@ def draw_triangles(
         p2 = snapped[face[2]]
         x0 = p0[0]
         y0 = p0[1]
-        # pixel centres inside the bounding box; its lower end is excluded by the fill rule
-        left = wp.max((wp.min(x0, wp.min(p1[0], p2[0])) + (_HALF - 1)) >> _BITS, 0)
-        right = wp.min((wp.max(x0, wp.max(p1[0], p2[0])) - _HALF) >> _BITS, width - 1)
-        top = wp.max((wp.min(y0, wp.min(p1[1], p2[1])) + (_HALF - 1)) >> _BITS, 0)
-        bottom = wp.min((wp.max(y0, wp.max(p1[1], p2[1])) - (_HALF + 1)) >> _BITS, height - 1)
-        good = left <= right and top <= bottom and wp.min(p0[2], wp.min(p1[2], p2[2])) > 0
+        area = wp.int64(p1[0] - x0) * wp.int64(p2[1] - y0) - wp.int64(p1[1] - y0) * wp.int64(p2[0] - x0)
+        good = wp.min(p0[2], wp.min(p1[2], p2[2])) > 0 and area != zero
+        if cull != 0:
+            good = good and area < zero  # a front face, since y points down
         if wanted_layer >= 0:
             good = good and int(layer[t]) == wanted_layer
-        area = wp.int64(p1[0] - x0) * wp.int64(p2[1] - y0) - wp.int64(p1[1] - y0) * wp.int64(p2[0] - x0)
-        if good and area != zero and (cull == 0 or area < zero):
+        if good:
+            # pixel centres inside the bounding box; its lower end is excluded by the fill rule
+            left = wp.max((wp.min(x0, wp.min(p1[0], p2[0])) + (_HALF - 1)) >> _BITS, 0)
+            right = wp.min((wp.max(x0, wp.max(p1[0], p2[0])) - _HALF) >> _BITS, width - 1)
+            top = wp.max((wp.min(y0, wp.min(p1[1], p2[1])) + (_HALF - 1)) >> _BITS, 0)
+            bottom = wp.min((wp.max(y0, wp.max(p1[1], p2[1])) - (_HALF + 1)) >> _BITS, height - 1)
+            if left > right or top > bottom:
+                continue
             swapped = int(0)
-            if area < zero:  # a front face, since y points down: wind it positively
+            if area < zero:  # wind it positively
                 swapped = int(1)
                 area = -area
                 turn = p1
