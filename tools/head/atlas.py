@@ -20,7 +20,12 @@ BOXES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     "eye_socket": ((0.85, 0.768, 0.068, 0.1), (0.925, 0.768, 0.068, 0.1)),
     "teeth_upper": ((0.005, 0.92, 0.2, 0.075),),
     "teeth_lower": ((0.215, 0.93, 0.19, 0.065),),
-    "lashes": ((0.42, 0.93, 0.1, 0.045), (0.53, 0.93, 0.1, 0.045), (0.64, 0.93, 0.1, 0.045), (0.75, 0.935, 0.1, 0.045)),
+    "lashes": (
+        (0.42, 0.93, 0.1, 0.045),
+        (0.53, 0.93, 0.1, 0.045),
+        (0.64, 0.93, 0.1, 0.045),
+        (0.75, 0.935, 0.1, 0.045),
+    ),
 }
 """(x, y, width, height) of the place of each kind of island; those with several are filled from the subject's left."""
 FACE_SPREAD = 0.09
@@ -50,7 +55,9 @@ def _place(uv: np.ndarray, box: tuple[float, float, float, float], *, stretch: b
     return np.array(box[:2]) + (room - size * scale) / 2 + (uv - low) * scale
 
 
-def layout(uv: np.ndarray, quads: np.ndarray, quad_part: np.ndarray, parts: tuple[str, ...], position: np.ndarray) -> np.ndarray:
+def layout(
+    uv: np.ndarray, quads: np.ndarray, quad_part: np.ndarray, parts: tuple[str, ...], position: np.ndarray
+) -> np.ndarray:
     """(V, 2) new UVs, origin top-left.
 
     Args:

@@ -175,7 +175,7 @@ def _mouth(s: Sculptor) -> None:
     s.add("lip_evert_lower", s.unit("mouth-eversion") * s.lower[:, None])
     s.add("lips_part", s.unit("mouth-parling"))
     s.add("mouth_shift_up", s.local("mouth/mouth-trans-up") * 0.6, (("mouth_shift_vertical", 1.0),))
-    s.add("mouth_shift_down", s.local("mouth/mouth-trans-down") * 0.6, (("mouth_shift_vertical", -1.0),))
+    s.add("mouth_shift_down", s.local("mouth/mouth-trans-down") * 0.42, (("mouth_shift_vertical", -1.0),))
 
 
 def _tongue(s: Sculptor) -> None:

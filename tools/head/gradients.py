@@ -27,7 +27,9 @@ def spread_nodes(points: np.ndarray, count: int) -> np.ndarray:
     return nodes
 
 
-def identity_gradients(template: np.ndarray, basis: np.ndarray, moving: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def identity_gradients(
+    template: np.ndarray, basis: np.ndarray, moving: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Node gradients and their blending.
 
     Args:

@@ -17,7 +17,7 @@ from .cut import EYE_VERTICES, lid_loops
 LOWER_SHARE = 0.14
 """How far up from the lower lid the lids meet, as a share of the opening."""
 
-UPPER = np.array([*range(21, 28), *range(0, 7)])
+UPPER = np.array([*range(21, 28), *range(7)])
 LOWER = (13 - UPPER) % 28
 
 

@@ -49,7 +49,9 @@ def lips(cut: HeadCut) -> tuple[np.ndarray, np.ndarray]:
     height, width = mask.shape
     where = np.stack([uv[..., 1] * height - 0.5, uv[..., 0] * width - 0.5])
     out = np.where(covered, map_coordinates(gaussian_filter(mask, 0.7), where, order=1), 0)
-    grown = out.copy()  # the mouth slit is a hole: carry the lips a little into it, so that filtering does not thin them
+    grown = (
+        out.copy()
+    )  # the mouth slit is a hole: carry the lips a little into it, so that filtering does not thin them
     for _ in range(60):
         near = np.maximum.reduce([np.roll(grown, s, a) for s in (-1, 1) for a in (0, 1)])
         grown = np.where(covered, grown, near)
@@ -85,7 +87,9 @@ def cavity() -> np.ndarray:
     own = np.isin(part, [PARTS.index(p) for p in ("skin", "mouth", "eye_socket")])
     corners = expand[triangles(quads[own])].astype(np.int32)
     normals = np.zeros_like(template)
-    face_normal = np.cross(template[corners[:, 1]] - template[corners[:, 0]], template[corners[:, 2]] - template[corners[:, 0]])
+    face_normal = np.cross(
+        template[corners[:, 1]] - template[corners[:, 0]], template[corners[:, 2]] - template[corners[:, 0]]
+    )
     for k in range(3):
         np.add.at(normals, corners[:, k], face_normal)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
@@ -97,7 +101,9 @@ def cavity() -> np.ndarray:
     side /= np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-9)
     frames = np.stack([side, np.cross(normals, side), normals], axis=2).astype(np.float32)
     hidden = wp.zeros(len(template), dtype=float, device="cpu")
-    mesh = wp.Mesh(wp.array(template, dtype=wp.vec3, device="cpu"), wp.array(corners.ravel(), dtype=int, device="cpu"))
+    mesh = wp.Mesh(
+        wp.array(template, dtype=wp.vec3, device="cpu"), wp.array(corners.ravel(), dtype=int, device="cpu")
+    )
     arrays = (
         wp.array((template + 2e-4 * normals).astype(np.float32), dtype=wp.vec3, device="cpu"),
         wp.array(frames, dtype=wp.mat33, device="cpu"),

@@ -25,7 +25,9 @@ GUM = np.array([0.72, 0.40, 0.40], np.float32)
 ENAMEL = np.array([0.90, 0.865, 0.78], np.float32)
 
 
-def _fill(texels: Texels, inside: np.ndarray, colour: np.ndarray, seed: int, grain: float = 0.03) -> np.ndarray:
+def _fill(
+    texels: Texels, inside: np.ndarray, colour: np.ndarray, seed: int, grain: float = 0.03
+) -> np.ndarray:
     out = np.broadcast_to(colour, (int(inside.sum()), 3)).astype(np.float32)
     return out * (1 + grain * cloud(texels, inside, 300, seed)[:, None])
 
@@ -61,7 +63,11 @@ def _eye(side: str) -> Painter:
             away = (angle - path + np.pi) % (2 * np.pi) - np.pi
             vein = np.exp(-((away / spread) ** 2)) * _smooth(radius, rng.uniform(0.0072, 0.0095), 0.0118)
             blend(out, np.array([0.76, 0.38, 0.35], np.float32), (0.30 * vein).astype(np.float32))
-        blend(out, np.array([0.52, 0.46, 0.43], np.float32), 0.45 * front * np.exp(-(((radius - IRIS_RADIUS) / 0.0006) ** 2)))
+        blend(
+            out,
+            np.array([0.52, 0.46, 0.43], np.float32),
+            0.45 * front * np.exp(-(((radius - IRIS_RADIUS) / 0.0006) ** 2)),
+        )
         iris = np.asarray(params.iris, np.float32)
         at = np.clip((radius - PUPIL_RADIUS) / (IRIS_RADIUS - PUPIL_RADIUS), 0, 1)
         fibre = 0.16 * spokes(130) + 0.12 * spokes(47) + 0.08 * spokes(17)
@@ -69,8 +75,16 @@ def _eye(side: str) -> Painter:
         collarette = np.exp(-(((at - 0.32 - 0.05 * spokes(40)) / 0.12) ** 2))
         tint += 0.30 * collarette[:, None] * iris * np.array([1.25, 1.0, 0.7], np.float32)
         tint *= (1 - 0.62 * _smooth(at, 0.74, 1.0) - 0.25 * (1 - _smooth(at, 0.0, 0.12)))[:, None]
-        blend(out, tint.astype(np.float32), front * (1 - _smooth(radius, IRIS_RADIUS - 0.00035, IRIS_RADIUS + 0.00025)))
-        blend(out, np.array([0.025, 0.02, 0.02], np.float32), front * (1 - _smooth(radius, PUPIL_RADIUS - 0.0002, PUPIL_RADIUS + 0.0002)))
+        blend(
+            out,
+            tint.astype(np.float32),
+            front * (1 - _smooth(radius, IRIS_RADIUS - 0.00035, IRIS_RADIUS + 0.00025)),
+        )
+        blend(
+            out,
+            np.array([0.025, 0.02, 0.02], np.float32),
+            front * (1 - _smooth(radius, PUPIL_RADIUS - 0.0002, PUPIL_RADIUS + 0.0002)),
+        )
         return out
 
     return paint
@@ -91,7 +105,10 @@ def _lashes(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndar
     curves = rim_curves()
     upper = np.zeros(len(position), bool)
     if len(position):
-        middle = [np.interp(np.abs(position[:, 0]), np.sort(np.abs(c[:, 0])), c[np.argsort(np.abs(c[:, 0])), 1]) for c in curves[:2]]
+        middle = [
+            np.interp(np.abs(position[:, 0]), np.sort(np.abs(c[:, 0])), c[np.argsort(np.abs(c[:, 0])), 1])
+            for c in curves[:2]
+        ]
         upper = np.abs(position[:, 1] - middle[0]) < np.abs(position[:, 1] - middle[1])
     rng = np.random.default_rng(params.seed + 41)
     comb = rng.uniform(0.0, 1.0, 4096)
@@ -101,7 +118,11 @@ def _lashes(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndar
     hair = 1 - _smooth(np.abs(phase - index - 0.5), 0.34 - 0.25 * out_of, 0.52 - 0.25 * out_of)
     reach = np.where(upper, 0.85 + 0.4 * comb[index % 4096], 0.3 + 0.6 * comb[index % 4096])
     dark = hair * (1 - _smooth(out_of, reach - 0.15, reach + 0.1))
-    dark = np.where(upper, np.maximum(dark, 1 - _smooth(out_of, 0.45, 1.0)), 0.45 * np.maximum(dark, 1 - _smooth(out_of, 0.0, 0.5)))
+    dark = np.where(
+        upper,
+        np.maximum(dark, 1 - _smooth(out_of, 0.45, 1.0)),
+        0.45 * np.maximum(dark, 1 - _smooth(out_of, 0.0, 0.5)),
+    )
     skin = params.skin_rgb() * np.array([0.84, 0.74, 0.72], np.float32)
     out = np.broadcast_to(skin, position.shape).copy()
     blend(out, np.asarray(params.lashes, np.float32), dark.astype(np.float32))
@@ -112,14 +133,22 @@ def _mouth(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarr
     """Lip colour at the lips, gums and cheeks behind them, dark towards the throat."""
     position = texels.position[inside]
     out = _fill(texels, inside, 0.6 * FLESH + 0.4 * params.lip_rgb(), params.seed + 51)
-    blend(out, params.lip_rgb() * np.array([0.92, 0.82, 0.84], np.float32), _smooth(position[:, 2] + 0.25 * np.abs(position[:, 0]), 0.014, 0.024))
+    blend(
+        out,
+        params.lip_rgb() * np.array([0.92, 0.82, 0.84], np.float32),
+        _smooth(position[:, 2] + 0.25 * np.abs(position[:, 0]), 0.014, 0.024),
+    )
     blend(out, np.array([0.20, 0.065, 0.06], np.float32), 0.92 * _smooth(-position[:, 2], -0.012, 0.018))
     return out
 
 
 def _teeth(direction: float) -> Painter:
     """Painter of an arch; direction +1 where the roots are above (upper teeth)."""
-    widths = np.array([0.0, 8.4, 6.7, 7.6, 7.0, 6.8, 10.0, 9.6, 9.0]) if direction > 0 else np.array([0.0, 5.4, 5.9, 6.9, 7.0, 7.1, 11.0, 10.5, 10.0])
+    widths = (
+        np.array([0.0, 8.4, 6.7, 7.6, 7.0, 6.8, 10.0, 9.6, 9.0])
+        if direction > 0
+        else np.array([0.0, 5.4, 5.9, 6.9, 7.0, 7.1, 11.0, 10.5, 10.0])
+    )
 
     def paint(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarray:
         x, y, z = texels.position[inside].T
@@ -138,12 +167,19 @@ def _teeth(direction: float) -> Painter:
         root = height if direction > 0 else 1 - height  # 0 at the edge of the arch's lowest (highest) point
         out = ENAMEL * (1 + 0.02 * cloud(texels, inside, 200, params.seed + 61)[:, None])
         shade = np.random.default_rng(params.seed + 62).normal(0, 0.015, len(widths))[tooth]
-        out = (out * (1 + shade[:, None])).astype(np.float32)
+        edge = (
+            0.11 * (1 - _smooth(root, 0.05, 0.35)) * (direction > 0)
+        )  # the band's rim faces down, into its own shade
+        out = (out * (1 + shade[:, None] + edge[:, None])).astype(np.float32)
         blend(out, ENAMEL * np.array([0.93, 0.86, 0.72], np.float32), 0.6 * _smooth(root, 0.2, 0.6))
         blend(out, np.array([0.34, 0.20, 0.16], np.float32), 0.85 * np.exp(-((gap / 0.00022) ** 2)))
         scallop = 0.62 - 0.12 * (2 * np.abs(inner - 0.5)) ** 2
         blend(out, GUM * (0.96 + 0.04 * params.skin_rgb()), _smooth(root, scallop - 0.02, scallop + 0.02))
-        blend(out, np.array([0.25, 0.09, 0.08], np.float32), 0.88 * _smooth(at / length[-1], *((0.20, 0.40) if direction > 0 else (0.13, 0.32))))
+        blend(
+            out,
+            np.array([0.25, 0.09, 0.08], np.float32),
+            0.88 * _smooth(at / length[-1], *((0.20, 0.40) if direction > 0 else (0.13, 0.32))),
+        )
         return out
 
     return paint

@@ -28,7 +28,15 @@ BLOOD: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float
 """(centre with x >= 0, sigma, strength) of redder skin, both sides; metres."""
 
 BROW_LINE = np.array(
-    [[0.0110, 0.0120], [0.0180, 0.0158], [0.0270, 0.0188], [0.0365, 0.0205], [0.0450, 0.0190], [0.0530, 0.0135]], np.float32
+    [
+        [0.0110, 0.0120],
+        [0.0180, 0.0158],
+        [0.0270, 0.0188],
+        [0.0365, 0.0205],
+        [0.0450, 0.0190],
+        [0.0530, 0.0135],
+    ],
+    np.float32,
 )
 """Middle of the left brow from its head to its tail, template x, y in metres."""
 BROW_HALF = np.array([0.0034, 0.0043, 0.0042, 0.0036, 0.0026, 0.0010], np.float32)
@@ -68,9 +76,9 @@ def paint(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarra
     base = params.skin_rgb()
     colour = np.broadcast_to(base, position.shape).copy()
     bright = float(base.mean())
-    mottle = sum(
-        cloud(texels, inside, cells, params.seed * 31 + cells) * amount for cells, amount in ((36, 0.45), (150, 0.35), (600, 0.45))
-    )
+    mottle = np.zeros(len(position), np.float32)
+    for cells, amount in ((36, 0.45), (150, 0.35), (600, 0.45)):
+        mottle += amount * cloud(texels, inside, cells, params.seed * 31 + cells)
     colour *= 1 + 0.018 * mottle[:, None] * np.array([0.8, 1.1, 1.2], np.float32)
     red = base * np.array([0.99, 0.72, 0.70], np.float32)
     blood = cloud(texels, inside, 60, params.seed + 5) * 0.06
@@ -85,7 +93,11 @@ def paint(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarra
     _freckle(texels, inside, colour, position, params)
     if params.hair > 0:
         _crop(texels, inside, colour, position, params)
-    near_eye = (np.abs(np.abs(position[:, 0]) - 0.0315) < 0.036) & (np.abs(position[:, 1]) < 0.036) & (position[:, 2] > -0.03)
+    near_eye = (
+        (np.abs(np.abs(position[:, 0]) - 0.0315) < 0.036)
+        & (np.abs(position[:, 1]) < 0.036)
+        & (position[:, 2] > -0.03)
+    )
     _lids(colour, position, near_eye, base, params)
     _lips(texels, inside, colour, params)
     _brows(colour, position, near_eye, params, texels.size)
@@ -96,7 +108,9 @@ def paint(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarra
     return colour
 
 
-def _freckle(texels: Texels, inside: np.ndarray, colour: np.ndarray, position: np.ndarray, params: AlbedoParams) -> None:
+def _freckle(
+    texels: Texels, inside: np.ndarray, colour: np.ndarray, position: np.ndarray, params: AlbedoParams
+) -> None:
     """Small brown dots, most over the nose and cheeks, and a few moles."""
     rng = np.random.default_rng(params.seed + 11)
     size = texels.size
@@ -109,22 +123,39 @@ def _freckle(texels: Texels, inside: np.ndarray, colour: np.ndarray, position: n
         draw.ellipse((x - radius, y - radius * 0.9, x + radius, y + radius * 0.9), fill=int(shade))
     for x, y in rng.random((5, 2)) * [0.6, 0.55] + [0.2, 0.15]:
         radius = rng.uniform(0.0008, 0.0016)
-        draw.ellipse([(x - radius) * size, (y - radius) * size, (x + radius) * size, (y + radius) * size], fill=int(230 * min(1, 3 * params.freckles)))
+        draw.ellipse(
+            [(x - radius) * size, (y - radius) * size, (x + radius) * size, (y + radius) * size],
+            fill=int(230 * min(1, 3 * params.freckles)),
+        )
     soft = picture.filter(ImageFilter.GaussianBlur(0.0006 * size))
     spots = np.asarray(soft, np.float32)[texels.row[inside], texels.column[inside]] / 255
-    where = 0.25 + 0.75 * np.minimum(1, _blob(position, (0.030, -0.026, 0.02), (0.02, 0.014, 0.03)) + _blob(position, (0, -0.03, 0.03), (0.012, 0.018, 0.03)))
+    where = 0.25 + 0.75 * np.minimum(
+        1,
+        _blob(position, (0.030, -0.026, 0.02), (0.02, 0.014, 0.03))
+        + _blob(position, (0, -0.03, 0.03), (0.012, 0.018, 0.03)),
+    )
     blend(colour, params.skin_rgb() * np.array([0.68, 0.53, 0.42], np.float32), 0.75 * spots * where)
 
 
-def _crop(texels: Texels, inside: np.ndarray, colour: np.ndarray, position: np.ndarray, params: AlbedoParams) -> None:
+def _crop(
+    texels: Texels, inside: np.ndarray, colour: np.ndarray, position: np.ndarray, params: AlbedoParams
+) -> None:
     """The shade of cropped hair on the scalp, with a soft hairline in front of the ears and over the forehead."""
     x, y, z = position.T
-    line = 0.062 - 0.55 * np.maximum(0, np.abs(x) - 0.035) + 0.002 * cloud(texels, inside, 90, params.seed + 3)
+    line = (
+        0.062 - 0.55 * np.maximum(0, np.abs(x) - 0.035) + 0.002 * cloud(texels, inside, 90, params.seed + 3)
+    )
     back = 0.046 - 1.9 * np.maximum(0, -z - 0.012)
     top = _smooth(y - np.where(z > -0.012, line, np.maximum(np.minimum(line, back), -0.085)), -0.004, 0.010)
-    ears = _smooth(np.abs(x), 0.0735, 0.0775) * _smooth(-y, -0.016, -0.008) * (z > -0.105)
+    ears = _smooth(np.abs(x), 0.070, 0.076) * (
+        1 - _smooth(np.hypot((y + 0.022) / 0.036, (z + 0.062) / 0.032), 0.85, 1.1)
+    )
     grain = 0.86 + 0.14 * np.clip(cloud(texels, inside, 700, params.seed + 4), -1.5, 1.5)
-    blend(colour, np.asarray(params.brows, np.float32) * 0.9, np.clip(params.hair * 0.8 * top * (1 - ears) * grain, 0, 1))
+    blend(
+        colour,
+        np.asarray(params.brows, np.float32) * 0.9,
+        np.clip(params.hair * 0.8 * top * (1 - ears) * grain, 0, 1),
+    )
 
 
 def rim_curves() -> list[np.ndarray]:
@@ -135,11 +166,15 @@ def rim_curves() -> list[np.ndarray]:
         for half in (0, 1):
             loop = asset["template"][asset[f"rim_{side}"][-1][:, half]]
             at = np.linspace(0, len(loop) - 1, 160)
-            curves.append(np.stack([np.interp(at, np.arange(len(loop)), loop[:, k]) for k in range(3)], axis=1))
+            curves.append(
+                np.stack([np.interp(at, np.arange(len(loop)), loop[:, k]) for k in range(3)], axis=1)
+            )
     return curves
 
 
-def _lids(colour: np.ndarray, position: np.ndarray, near: np.ndarray, base: np.ndarray, params: AlbedoParams) -> None:
+def _lids(
+    colour: np.ndarray, position: np.ndarray, near: np.ndarray, base: np.ndarray, params: AlbedoParams
+) -> None:
     """Redder lids and a thin dark line where the lashes grow."""
     upper_l, lower_l, upper_r, lower_r = rim_curves()
     own, points = colour[near], position[near]
@@ -162,11 +197,15 @@ def _lips(texels: Texels, inside: np.ndarray, colour: np.ndarray, params: Albedo
     v = (texels.row[inside] + 0.5) / texels.size
     on = (u > x0) & (u < x0 + width) & (v > y0) & (v < y0 + height)
     rows, columns = stored["lips"].shape
-    mask = _bilinear(stored["lips"].astype(np.float32) / 255, (u[on] - x0) / width * columns, (v[on] - y0) / height * rows)
+    mask = _bilinear(
+        stored["lips"].astype(np.float32) / 255, (u[on] - x0) / width * columns, (v[on] - y0) / height * rows
+    )
     amount = _smooth(mask, 0.45, 0.85)
     rng = np.random.default_rng(params.seed + 17)
     across = np.interp(np.arange(1024) / 1024, np.linspace(0, 1, 90), rng.standard_normal(90))
-    crease = across[np.clip(((u[on] - x0) / width + 0.012 * np.sin(60 * (v[on] - y0))) * 1023, 0, 1023).astype(int)]
+    crease = across[
+        np.clip(((u[on] - x0) / width + 0.012 * np.sin(60 * (v[on] - y0))) * 1023, 0, 1023).astype(int)
+    ]
     lip = params.lip_rgb() * (1 - 0.035 * crease[:, None].astype(np.float32))
     own = colour[on]
     blend(own, lip, 0.88 * amount)
@@ -202,20 +241,38 @@ def brow_picture(seed: int, thickness: float, size: tuple[int, int]) -> np.ndarr
         points = []
         for step in np.linspace(0, 1, 5):
             turn = rise * (1 - 0.35 * step)
-            points.append(((x + length * step * np.cos(turn)) * width * 2 * 0.86 + 0.07 * width, height * 2 * (0.5 - (y + 0.75 * length * 2.2 * step * np.sin(turn)) * 0.68)))
+            points.append(
+                (
+                    (x + length * step * np.cos(turn)) * width * 2 * 0.86 + 0.07 * width,
+                    height * 2 * (0.5 - (y + 0.75 * length * 2.2 * step * np.sin(turn)) * 0.68),
+                )
+            )
         draw.line(points, fill=int(rng.uniform(120, 235)), width=int(rng.integers(3, 6)), joint="curve")
     hairs = np.asarray(picture.resize(size, Image.Resampling.BOX), np.float32) / 255
-    shade = np.asarray(picture.filter(ImageFilter.GaussianBlur(14)).resize(size, Image.Resampling.BOX), np.float32) / 255
+    shade = (
+        np.asarray(
+            picture.filter(ImageFilter.GaussianBlur(14)).resize(size, Image.Resampling.BOX), np.float32
+        )
+        / 255
+    )
     return np.clip(0.80 * hairs + 0.45 * shade, 0, 1)
 
 
-def _brows(colour: np.ndarray, position: np.ndarray, near: np.ndarray, params: AlbedoParams, texels_wide: int) -> None:
+def _brows(
+    colour: np.ndarray, position: np.ndarray, near: np.ndarray, params: AlbedoParams, texels_wide: int
+) -> None:
     """Hair-like strokes along the brow ridge."""
     if params.brow_thickness <= 0:
         return
     at = np.linspace(0, 1, 400)
     knots = np.linspace(0, 1, len(BROW_LINE))
-    line = np.stack([np.interp(at, knots, np.convolve(np.pad(BROW_LINE[:, k], 1, "edge"), [0.1, 0.8, 0.1], "valid")) for k in (0, 1)], axis=1)
+    line = np.stack(
+        [
+            np.interp(at, knots, np.convolve(np.pad(BROW_LINE[:, k], 1, "edge"), [0.1, 0.8, 0.1], "valid"))
+            for k in (0, 1)
+        ],
+        axis=1,
+    )
     half = np.interp(at, knots, BROW_HALF)
     step = np.gradient(line, axis=0)
     up = np.stack([-step[:, 1], step[:, 0]], axis=1) / np.linalg.norm(step, axis=1, keepdims=True)
@@ -230,7 +287,9 @@ def _brows(colour: np.ndarray, position: np.ndarray, near: np.ndarray, params: A
         where, points, nearest = where[found], points[found], nearest[found]
         offset = points - line[nearest]
         across = np.einsum("nc,nc->n", offset, up[nearest]) / half[nearest]
-        along = at[nearest] + np.einsum("nc,nc->n", offset, step[nearest]) / np.linalg.norm(step[nearest], axis=1) ** 2 / len(at)
+        along = at[nearest] + np.einsum("nc,nc->n", offset, step[nearest]) / np.linalg.norm(
+            step[nearest], axis=1
+        ) ** 2 / len(at)
         height, width = picture.shape[0], picture.shape[1]
         x = (along * 0.86 + 0.035) * width
         y = height * (0.5 - across * 0.5 * 0.68)

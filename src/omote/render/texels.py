@@ -59,7 +59,9 @@ def load_paint() -> dict[str, np.ndarray]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name] for name in ("lips", "lips_box", "cavity")}
     except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"the skin's masks cannot be read ({error})", where=str(path), remedy="Reinstall omote.") from error
+        raise FormatError(
+            f"the skin's masks cannot be read ({error})", where=str(path), remedy="Reinstall omote."
+        ) from error
 
 
 def triangle_ids(corners: np.ndarray, size: int, padding: int) -> np.ndarray:
@@ -67,6 +69,8 @@ def triangle_ids(corners: np.ndarray, size: int, padding: int) -> np.ndarray:
 
     Args:
         corners: (F, 3, 2) texel coordinates (pixel centres at +0.5), no overlaps.
+        size: width and height in texels.
+        padding: how far islands grow.
     """
     image = Image.new("I", (size, size), -1)
     draw = ImageDraw.Draw(image)
@@ -108,7 +112,8 @@ def atlas_texels(size: int) -> Texels:
     corner = triangles(asset["quads"])
     expand = asset["expand"]
     values = np.concatenate(
-        [asset["template"][expand], load_paint()["cavity"][expand, None] / 255, _lash_distance()[:, None]], axis=1
+        [asset["template"][expand], load_paint()["cavity"][expand, None] / 255, _lash_distance()[:, None]],
+        axis=1,
     )
     uv = asset["uv"].astype(np.float64) * size
     number = triangle_ids(uv[corner], size, max(2, round(PADDING * size / 1024)))
