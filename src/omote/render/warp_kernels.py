@@ -34,7 +34,7 @@ def snap(x: wp.float32) -> int:
 
 
 # Fills one triangle with positive doubled area (subpixels; y points down). `e` are its edge functions at the first
-# pixel centre of the box, `step` and `down` their change per column and row. Boxes up to 6 px wide test every pixel,
+# pixel centre of the box, `step` and `down` their change per column and row. Boxes up to 4 px wide test every pixel,
 # since most are tiny; in wider ones each row computes where it starts and ends. The planes are only needed once a
 # pixel is covered.
 _FILL = """
@@ -53,7 +53,7 @@ _FILL = """
     bool ready = false;
 
     double low[3], low_down[3], high[3], high_down[3];
-    const bool wide = columns >= 6;
+    const bool wide = columns >= 4;
     if (wide) {
         for (int k = 0; k < 3; ++k) {
             const double inverse = step[k] == 0 ? 0.0 : -1.0 / (double)step[k];
