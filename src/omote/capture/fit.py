@@ -356,15 +356,17 @@ class _Joint:
 
     def build(self, states: list[State]) -> System[list[State]]:
         options, shared = self.fitter.options, self.shared
+        # What the model cannot express repeats in every frame, so frames are not independent evidence on identity.
+        strength = options.identity * (1 + 0.43 * (len(states) - 1))
         total = shared + len(states) * self.per_frame
         gradient, matrix = np.zeros(total), np.zeros((total, total))
         identity = states[0].head.identity
         log_focal = np.log(states[0].pose.focal / self.focal)
-        gradient[: shared - 1] = options.identity * identity
-        matrix[np.arange(shared - 1), np.arange(shared - 1)] = options.identity
+        gradient[: shared - 1] = strength * identity
+        matrix[np.arange(shared - 1), np.arange(shared - 1)] = strength
         focal_strength = 1 / max(options.focal_spread, 1e-6) ** 2
         gradient[shared - 1], matrix[shared - 1, shared - 1] = focal_strength * log_focal, focal_strength
-        cost = 0.5 * (options.identity * float(identity @ identity) + focal_strength * log_focal**2)
+        cost = 0.5 * (strength * float(identity @ identity) + focal_strength * log_focal**2)
         values: list[Array] = [identity, np.array([log_focal])]
         for i, (state, observation) in enumerate(zip(states, self.observations, strict=True)):
             terms = self.fitter.terms(state, observation, identity=True)

@@ -1,0 +1,1 @@
+"""Metrics and protocols: how good a capture is."""
