@@ -14,10 +14,11 @@ from omote.controls import FACS102
 
 from . import makehuman as mh
 from .cut import EYE_VERTICES, lid_loops
+from .lips import separation
 
 Factor = tuple[str, float]
 
-STICKY = (0.004, 0.015)
+STICKY = (0.006, 0.020)
 """Metres from the middle of the mouth: where lips that cling at the corner begin to, and where they do fully."""
 
 
@@ -226,6 +227,15 @@ def _combinations(s: Sculptor) -> None:
                 -0.45 * (roll + s.delta(f"lip_press_{name}_{side}")),
                 ((f"lip_roll_in_{name}_{side}", 1.0), (f"lip_press_{name}_{side}", 1.0)),
             )
+        # Pressed lips meet instead of passing through each other.
+        press = {half: s.delta(f"lip_press_{half}_L") + s.delta(f"lip_press_{half}_R") for half in ("upper", "lower")}
+        apart = separation(s.template, press["upper"] + press["lower"], s.selected)
+        soft = ~(s.parts["teeth_upper"] | s.parts["teeth_lower"])
+        s.add(
+            f"lips_meet_{side}",
+            apart * (soft * s.side(side))[:, None],
+            ((f"lip_press_upper_{side}", 1.0), (f"lip_press_lower_{side}", 1.0)),
+        )
         # Inner brow up while the brow lowers (AU 1+4, sadness): the brow head rises and draws together instead of cancelling.
         s.add(
             f"brow_inner_up_x_lower_{side}",
