@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -139,3 +142,15 @@ def test_bad_input_is_refused() -> None:
         rasterize(screen, np.array([[0, 1, 2]]), (8, 9000))
     with pytest.raises(InputError, match="screen"):
         rasterize(screen[:, :2], np.array([[0, 1, 2]]), (8, 8))
+
+
+def test_first_use_is_silent() -> None:
+    script = (
+        "import numpy as np; from omote.render.rasterize import rasterize;"
+        "print(rasterize(np.array([[0, 0, 1], [0, 9, 1], [9, 0, 1]], 'f4'), np.array([[0, 1, 2]]), (4, 4))[0].sum())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert run.stdout == "0\n"
+    assert run.stderr == ""

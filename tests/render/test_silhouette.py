@@ -120,3 +120,31 @@ def test_split_vertices_need_weld_to_be_no_border() -> None:
         (ids >= 0).double()[..., None], ids, screen, separate, weld=first[faces.reshape(-1)]
     )
     torch.testing.assert_close(welded[..., 0], mask(vertices, faces))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_head_outline_gradient_is_within_ten_percent(axis: int) -> None:
+    """The embedded head, turned, with its seams, ears and many small triangles."""
+    from omote.rigs.facs import load_rig
+
+    rig = load_rig()
+    with torch.no_grad():
+        rest = rig(torch.zeros(1, len(rig.space.controls)), torch.zeros(1, len(rig.identity_space)))[
+            0
+        ].double()
+    turn = torch.tensor([[0.94, 0.0, 0.342], [0.0, 1.0, 0.0], [-0.342, 0.0, 0.94]]).double()
+    vertices = rest @ turn.T + torch.tensor([0.0, 0.0, -1.0]).double()
+    view, direction = camera(128, 2.4), torch.eye(3).double()[axis]
+
+    def cover(amount: float | torch.Tensor) -> torch.Tensor:
+        screen = project_to_screen(vertices + direction * amount, view)
+        ids, _ = rasterize(screen, rig.faces, view.size)
+        covered = (ids >= 0).double()[..., None]
+        return antialias_silhouette(covered, ids, screen, rig.faces, weld=rig.weld)[..., 0]
+
+    target = cover(0.008).detach()
+    amount = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (analytic,) = torch.autograd.grad((cover(amount) - target).square().sum(), amount)
+    step = 0.4 / view.focal  # 0.4 px at one metre
+    high, low = ((cover(s) - target).square().sum() for s in (step, -step))
+    assert analytic.item() == pytest.approx(((high - low) / (2 * step)).item(), rel=0.10)

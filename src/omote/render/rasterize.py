@@ -5,8 +5,13 @@ Not differentiable; `omote.render.buffers` recomputes barycentrics from the vert
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -23,6 +28,24 @@ _KEPT_WORKSPACES = 6
 _local = threading.local()
 
 
+@contextmanager
+def _without_line(text: str) -> Iterator[None]:
+    """Keep native code from writing lines with ``text`` to stderr; what else it writes comes after."""
+    with tempfile.TemporaryFile() as caught:
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            caught.seek(0)
+            rest = b"".join(line for line in caught if text.encode() not in line)
+            if rest:
+                os.write(2, rest)
+
+
 @cache
 def kernels() -> Any:
     """The Warp kernels, initialised quietly at first use; compiled once a machine, which takes seconds."""
@@ -31,7 +54,8 @@ def kernels() -> Any:
     level = warp.config.log_level
     warp.config.log_level = warp.LOG_ERROR
     try:
-        warp.init()
+        with _without_line("Could not find or load the NVIDIA CUDA driver"):
+            warp.init()
         from omote.render import warp_kernels
     finally:
         warp.config.log_level = max(level, warp.LOG_WARNING)
