@@ -83,9 +83,19 @@ def _lines(facts: Mapping[str, Any], indent: str) -> list[str]:
         name = str(key).replace("_", " ")
         if isinstance(value, Mapping):
             lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list | tuple) and value and all(isinstance(item, Mapping) for item in value):
+            lines += [f"{indent}{name}:", *(f"{indent}  {_entry(item)}" for item in value)]
         else:
             lines.append(f"{indent}{name}: {_plain(value)}")
     return lines
+
+
+def _entry(item: Mapping[str, Any]) -> str:
+    """One line for a small mapping; a control and its span as ``name: low..high``."""
+    if item.keys() == {"control", "low", "high"}:
+        low, high = _plain(item["low"]), _plain(item["high"])
+        return f"{item['control']}: {low if low == high else f'{low}..{high}'}"
+    return ", ".join(f"{key} {_plain(value)}" for key, value in item.items())
 
 
 def _plain(value: Any) -> str:

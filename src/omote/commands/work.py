@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omote import __version__
 from omote.commands.batch import Report
 from omote.commands.notes import notes_to
 from omote.commands.tasks import Busy, Task, locked
@@ -181,7 +182,8 @@ def _is_newer(path: Path, than: Path) -> bool:
 
 
 def _save(task: Task, index: int, take: Performance, digest: str, faces: int) -> Performance:
-    source = {**take.source, "sha256": digest, _MARK: marker(task, faces)}
+    about = {"sha256": digest, "size": task.source.stat().st_size, "omote": __version__}
+    source = {**take.source, **about, _MARK: marker(task, faces)}
     marked = take.with_(source=source)
     marked.save(task.performance_path(index))
     return marked
@@ -189,6 +191,14 @@ def _save(task: Task, index: int, take: Performance, digest: str, faces: int) ->
 
 def _run_pipeline(task: Task, report: Report) -> list[Performance]:
     """Capture each face and write the overlay. The performances are saved last: they mean complete."""
-    from omote.capture import pipeline  # type: ignore[attr-defined]
+    import torch
 
-    raise NotImplementedError(pipeline)
+    from omote.capture.pipeline import capture_file
+
+    torch.set_num_threads(1)  # the solver's matrices are small; files are what runs in parallel
+    found = capture_file(task.source, face=task.face, smooth=task.smooth, progress=report)
+    if task.overlay:
+        from omote.commands.preview import write_preview
+
+        write_preview(task.source, found, overlay_path(task), report)
+    return [face.performance for face in found]
