@@ -1,7 +1,9 @@
-"""Our own texture atlas: MakeHuman's islands cover a whole body, so the face gets a hundred texels. Here it gets most of them.
+"""Our own texture atlas: MakeHuman's islands cover a whole body, so the face gets a hundred texels. Here it
+gets most of them.
 
-Each connected island keeps its shape and orientation; the skin of the head is turned upright and magnified towards the face
-by one monotone function per axis, which cannot fold a triangle that is small against the magnification.
+Each connected island keeps its shape and orientation; the skin of the head is turned upright and magnified
+towards the face by one monotone function per axis, which cannot fold a triangle that is small against the
+magnification.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ BOXES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
         (0.75, 0.935, 0.1, 0.045),
     ),
 }
-"""(x, y, width, height) of the place of each kind of island; those with several are filled from the subject's left."""
+"""(x, y, width, height) of the place of each kind of island; those with several are filled from the subject's
+left."""
 FACE_SPREAD = 0.09
 """Half width of the magnified zone across, in MakeHuman's UV units (ears at 0.14)."""
 FACE_ROW, FACE_ROWS = 0.88, 0.07

@@ -52,7 +52,9 @@ def part_masks(cut: HeadCut, canonical: np.ndarray, template: np.ndarray) -> dic
     return masks
 
 
-def shorten_lashes(identity: Identity, bound: np.ndarray, lashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shorten_lashes(
+    identity: Identity, bound: np.ndarray, lashes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Template and basis with the lash cards shortened towards the lid rim they hang on (their texture has no gaps)."""
     template, basis = identity.template.astype(np.float64), identity.basis.astype(np.float64)
     upper = lashes & (template[:, 1] > template[bound, 1] - 0.0005)
@@ -86,11 +88,17 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
 
     if identity_cache is not None and identity_cache.exists():
         stored = np.load(identity_cache)
-        identity = Identity(*(stored[k] for k in ("template", "basis", "mirror_sign", "explained")), float(stored["scale"]))
+        identity = Identity(
+            *(stored[k] for k in ("template", "basis", "mirror_sign", "explained")), float(stored["scale"])
+        )
     else:
         identity = build_identity(selected)
         if identity_cache is not None:
-            np.savez(identity_cache, scale=identity.metres_per_unit, **{k: getattr(identity, k) for k in ("template", "basis", "mirror_sign", "explained")})
+            np.savez(
+                identity_cache,
+                scale=identity.metres_per_unit,
+                **{k: getattr(identity, k) for k in ("template", "basis", "mirror_sign", "explained")},
+            )
     scale = identity.metres_per_unit
     parts = part_masks(cut, canonical, identity.template)
     lash_bound = bind_lashes(identity.template, selected, parts["lashes"])
@@ -140,9 +148,13 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
         "head_weight": np.clip(head_weight()[selected], 0, 1).astype(np.float32),
         "neck_weight": neck.astype(np.float32),
         "head_joint": joint_position("head", identity).astype(np.float32),
-        "neck_joint": (joint_position("neck", identity) * 0.33 + joint_position("head", identity) * 0.67).astype(np.float32),
+        "neck_joint": (
+            joint_position("neck", identity) * 0.33 + joint_position("head", identity) * 0.67
+        ).astype(np.float32),
         "tongue_joint": joints.astype(np.float32),
-        "tongue_weight": tongue_weights(template, parts["tongue"], joints)[parts["tongue"]].astype(np.float32),
+        "tongue_weight": tongue_weights(template, parts["tongue"], joints)[parts["tongue"]].astype(
+            np.float32
+        ),
         "tongue_vertex": np.flatnonzero(parts["tongue"]).astype(np.int16),
         "lash_bound": lash_bound.astype(np.int16),
     }
@@ -158,14 +170,18 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--identity-cache", type=Path, help="keep the identity analysis (two minutes) in this file")
+    parser.add_argument(
+        "--identity-cache", type=Path, help="keep the identity analysis (two minutes) in this file"
+    )
     parser.add_argument("-o", "--output", type=Path, default=ASSET)
     arguments = parser.parse_args()
     arrays = bake(arguments.identity_cache)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arguments.output, **arrays)
     size = arguments.output.stat().st_size / 1e6
-    print(f"{arguments.output}: {size:.2f} MB, {arrays['template'].shape[0]} vertices, {len(arrays['shape'])} shapes")
+    print(
+        f"{arguments.output}: {size:.2f} MB, {arrays['template'].shape[0]} vertices, {len(arrays['shape'])} shapes"
+    )
 
 
 if __name__ == "__main__":

@@ -33,10 +33,25 @@ EYE_VERTICES = {"L": slice(14598, 14670), "R": slice(14670, 14742)}
 
 def head_weight() -> np.ndarray:
     """(V,) skin weight of the head bone and everything that hangs on it (face bones, eyes, tongue, jaw)."""
-    trunk = ("neck", "spine", "root", "clavicle", "shoulder", "pelvis", "breast", "arm", "leg", "finger", "toe", "foot")
+    trunk = (
+        "neck",
+        "spine",
+        "root",
+        "clavicle",
+        "shoulder",
+        "pelvis",
+        "breast",
+        "arm",
+        "leg",
+        "finger",
+        "toe",
+        "foot",
+    )
     trunk += ("wrist", "metacarpal", "hand", "thigh", "calf")
     weights = mh.bone_weights()
-    total = sum(w for bone, w in weights.items() if not bone.startswith(trunk) and not any(t in bone for t in trunk))
+    total = sum(
+        w for bone, w in weights.items() if not bone.startswith(trunk) and not any(t in bone for t in trunk)
+    )
     total = np.asarray(total)
     for group in _GROUP_PART:  # helpers ride on the head as a whole
         mesh = mh.base_mesh()

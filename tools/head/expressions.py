@@ -1,7 +1,8 @@
 """The shapes behind the 102 controls, as the specification's table builds them, and their combination shapes.
 
 A shape is (name, activation, displacement). An activation is a tuple of factors ``(control, sign)``; its value is the
-product of max(0, sign * control) over the factors, so that two-sided controls own two shapes and combinations are products.
+product of max(0, sign * control) over the factors, so that two-sided controls own two shapes and combinations
+are products.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
 class Sculptor:
     """Masks and sources on the head's vertices (selected base-mesh vertices, template in metres)."""
 
-    def __init__(self, template: np.ndarray, selected: np.ndarray, scale: float, parts: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, template: np.ndarray, selected: np.ndarray, scale: float, parts: dict[str, np.ndarray]
+    ) -> None:
         self.template, self.selected, self.scale, self.parts = template, selected, scale, parts
         jaw = self.arkit("jawOpen")
         drop = -jaw[:, 1]
@@ -71,7 +74,9 @@ class Sculptor:
         return left if which == "L" else 1 - left
 
     def bump(self, centre: np.ndarray, sigma: float) -> np.ndarray:
-        return np.exp(-((np.linalg.norm(self.template - centre, axis=1) / sigma) ** 2) / 2) * self.parts["skin"]
+        return (
+            np.exp(-((np.linalg.norm(self.template - centre, axis=1) / sigma) ** 2) / 2) * self.parts["skin"]
+        )
 
     def add(self, name: str, delta: np.ndarray, activation: tuple[Factor, ...] | None = None) -> None:
         self.shapes.append(Shape(name, activation or ((name, 1.0),), delta))
@@ -111,7 +116,9 @@ def _brows_and_eyes(s: Sculptor) -> None:
             ("up", "pitch", 1.0, s.arkit(f"eyeLookUp{word}")),
             ("down", "pitch", -1.0, s.arkit(f"eyeLookDown{word}")),
         ):
-            s.add(f"lids_look_{suffix}_{side}", field * still[:, None], ((f"gaze_{control}_{side}", direction),))
+            s.add(
+                f"lids_look_{suffix}_{side}", field * still[:, None], ((f"gaze_{control}_{side}", direction),)
+            )
 
 
 def _nose_and_cheeks(s: Sculptor) -> None:
@@ -137,7 +144,9 @@ def _jaw(s: Sculptor) -> None:
     for side in "LR":
         sign = 1.0 if side == "L" else -1.0
         skin = np.flatnonzero(s.parts["skin"])
-        masseter = s.template[skin[np.argmin(np.linalg.norm(s.template[skin] - [sign * 0.058, -0.070, -0.03], axis=1))]]
+        masseter = s.template[
+            skin[np.argmin(np.linalg.norm(s.template[skin] - [sign * 0.058, -0.070, -0.03], axis=1))]
+        ]
         s.add(f"jaw_clench_{side}", 0.0025 * s.bump(masseter, 0.013)[:, None] * normals)
 
 
@@ -159,7 +168,11 @@ def _mouth(s: Sculptor) -> None:
             s.add(f"lip_funnel_{name}_{side}", s.arkit("mouthFunnel") * both)
             s.add(f"lip_pucker_{name}_{side}", s.arkit("mouthPucker") * both)
         zone = smoothstep(np.abs(s.template[:, 0]), *STICKY)[:, None] * mask
-        s.add(f"sticky_corner_{side}", close * s.lips[:, None] * zone, ((f"sticky_corner_{side}", 1.0), ("jaw_open", 1.0)))
+        s.add(
+            f"sticky_corner_{side}",
+            close * s.lips[:, None] * zone,
+            ((f"sticky_corner_{side}", 1.0), ("jaw_open", 1.0)),
+        )
         s.add(f"corner_pull_{side}", s.arkit(f"mouthSmile{word}"))
         s.add(f"corner_pull_sharp_{side}", s.unit("mouth-upward-retraction") * mask)
         s.add(f"dimple_{side}", s.arkit(f"mouthDimple{word}"))
@@ -228,7 +241,10 @@ def _combinations(s: Sculptor) -> None:
                 ((f"lip_roll_in_{name}_{side}", 1.0), (f"lip_press_{name}_{side}", 1.0)),
             )
         # Pressed lips meet instead of passing through each other.
-        press = {half: s.delta(f"lip_press_{half}_L") + s.delta(f"lip_press_{half}_R") for half in ("upper", "lower")}
+        press = {
+            half: s.delta(f"lip_press_{half}_L") + s.delta(f"lip_press_{half}_R")
+            for half in ("upper", "lower")
+        }
         apart = separation(s.template, press["upper"] + press["lower"], s.selected)
         soft = ~(s.parts["teeth_upper"] | s.parts["teeth_lower"])
         s.add(
@@ -236,7 +252,8 @@ def _combinations(s: Sculptor) -> None:
             apart * (soft * s.side(side))[:, None],
             ((f"lip_press_upper_{side}", 1.0), (f"lip_press_lower_{side}", 1.0)),
         )
-        # Inner brow up while the brow lowers (AU 1+4, sadness): the brow head rises and draws together instead of cancelling.
+        # Inner brow up while the brow lowers (AU 1+4, sadness): the brow head rises and draws together instead
+        # of cancelling.
         s.add(
             f"brow_inner_up_x_lower_{side}",
             0.35 * s.delta(f"brow_inner_up_{side}") + 0.4 * s.delta(f"brow_squeeze_{side}"),

@@ -1,7 +1,9 @@
-"""How identity stretches space: displacement gradients at nodes, so that expressions adapt to the head they act on.
+"""How identity stretches space: displacement gradients at nodes, so that expressions adapt to the head they
+act on.
 
-A displacement d drawn on the template becomes J d on a head of identity b, J = I + sum_i b_i G_i, with G_i the gradient of
-identity component i near the vertex. Gradients are estimated at nodes and blended, which keeps them smooth and small.
+A displacement d drawn on the template becomes J d on a head of identity b, J = I + sum_i b_i G_i, with G_i the
+gradient of identity component i near the vertex. Gradients are estimated at nodes and blended, which keeps
+them smooth and small.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ NODES, BLENDED, SIGMA = 140, 6, 0.011
 
 
 def spread_nodes(points: np.ndarray, count: int) -> np.ndarray:
-    """(about count, 3) nodes spread over the points (M, 3), exactly symmetric in x: farthest points, then their mirror."""
+    """(about count, 3) nodes spread over the points (M, 3), exactly symmetric in x: farthest points, then
+    their mirror."""
     half = points[points[:, 0] >= 0] * [1, 1, 1]
     half[half[:, 0] < 0.003, 0] = 0
     nodes = half[np.argmax(half[:, 2])][None]
@@ -54,7 +57,8 @@ def identity_gradients(
         coefficient = np.einsum("kv,ivc->ikc", solve[1:], basis[:, field[use]])
         gradients[:, n] = np.swapaxes(coefficient, 1, 2) / SIGMA
     distance, index = cKDTree(nodes).query(template, k=BLENDED + 1)
-    # Less the weight of the first node left out: blending stays continuous, and a tie at the cut is no asymmetry.
+    # Less the weight of the first node left out: blending stays continuous, and a tie at the cut is no
+    # asymmetry.
     closest = distance[:, :1] ** 2
     blend = np.exp((closest - distance**2) / (2 * SIGMA**2))
     blend = blend[:, :BLENDED] - 0.999 * blend[:, BLENDED:]

@@ -26,7 +26,8 @@ _AGES = {"baby": 0.0, "child": 1 / 3, "young": 2 / 3, "old": 1.0}
 
 @dataclass(frozen=True)
 class Identity:
-    """template (V, 3) m; basis (I, V, 3) m per unit coefficient; mirror_sign (I,); variance (I,) share explained; scale m per dm."""
+    """template (V, 3) m; basis (I, V, 3) m per unit coefficient; mirror_sign (I,); variance (I,) share
+    explained; scale m per dm."""
 
     template: np.ndarray
     basis: np.ndarray
@@ -54,7 +55,9 @@ def _macro(rng: np.random.Generator, count: int) -> np.ndarray:
     return _macro_sum(ages, sexes, muscle, weight, races)
 
 
-def _macro_sum(ages: np.ndarray, sexes: np.ndarray, muscle: np.ndarray, weight: np.ndarray, races: np.ndarray) -> np.ndarray:
+def _macro_sum(
+    ages: np.ndarray, sexes: np.ndarray, muscle: np.ndarray, weight: np.ndarray, races: np.ndarray
+) -> np.ndarray:
     names, columns = [], []
     for g, sex in enumerate(("male", "female")):
         for a, age in enumerate(_AGES):
@@ -169,7 +172,10 @@ def build_identity(selected: np.ndarray, *, samples: int = 2400, seed: int = 7) 
     swapped = (data * flip)[:, mirror]
     total = np.einsum("nvc,v->", data**2, weight)
     bases, signs, explained = [], [], []
-    for part, count, sign in (((data + swapped) / 2, SYMMETRIC, 1.0), ((data - swapped) / 2, ANTISYMMETRIC, -1.0)):
+    for part, count, sign in (
+        ((data + swapped) / 2, SYMMETRIC, 1.0),
+        ((data - swapped) / 2, ANTISYMMETRIC, -1.0),
+    ):
         flat = (part * np.sqrt(weight)[:, None]).reshape(len(part), -1)
         values, vectors = np.linalg.eigh((flat @ flat.T).astype(np.float64))
         order = np.argsort(values)[::-1][:count]

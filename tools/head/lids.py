@@ -1,8 +1,8 @@
 """Eyelids that close exactly: a linear operator that moves paired rim vertices onto each other.
 
-For any neutral or expression field x (V, 3), ``closure[side] @ x`` is the displacement that brings the upper rim of that
-field onto its lower rim. Applied to the neutral head it is the blink; applied to another shape it is the correction which
-keeps the blink exact while that shape acts.
+For any neutral or expression field x (V, 3), ``closure[side] @ x`` is the displacement that brings the upper
+rim of that field onto its lower rim. Applied to the neutral head it is the blink; applied to another shape it is the
+correction which keeps the blink exact while that shape acts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ UPPER = np.array([*range(21, 28), *range(7)])
 LOWER = (13 - UPPER) % 28
 
 
-def closure(template: np.ndarray, selected: np.ndarray, lash: np.ndarray, blink: dict[str, np.ndarray]) -> dict[str, csr_matrix]:
+def _add(
+    entries: list[tuple[int, int, float]], vertex: int, pair: np.ndarray, share: float, weight: float
+) -> None:
+    """Let vertex move by weight * share * (partner - own)."""
+    entries += [(vertex, int(pair[1]), weight * share), (vertex, int(pair[0]), -weight * share)]
+
+
+def closure(
+    template: np.ndarray, selected: np.ndarray, lash: np.ndarray, blink: dict[str, np.ndarray]
+) -> dict[str, csr_matrix]:
     """(V, V) sparse operator for each side.
 
     Args:
@@ -37,24 +46,20 @@ def closure(template: np.ndarray, selected: np.ndarray, lash: np.ndarray, blink:
         rim = np.concatenate([np.stack([loop[UPPER], loop[LOWER]], axis=1) for loop in loops])
         outer = np.stack([loops[-1][UPPER], loops[-1][LOWER]], axis=1)
         inner = np.stack([loops[0][UPPER], loops[0][LOWER]], axis=1)
-        rows, columns, values = [], [], []
-
-        def add(vertex: int, pair: np.ndarray, share: float, weight: float) -> None:
-            """vertex moves by weight * share * (partner - own)."""
-            rows.extend([vertex, vertex])
-            columns.extend([int(pair[1]), int(pair[0])])
-            values.extend([weight * share, -weight * share])
-
+        entries: list[tuple[int, int, float]] = []
         for upper, lower in rim:
-            add(upper, np.array([upper, lower]), 1 - LOWER_SHARE, 1.0)
-            add(lower, np.array([lower, upper]), LOWER_SHARE, 1.0)
+            _add(entries, upper, np.array([upper, lower]), 1 - LOWER_SHARE, 1.0)
+            _add(entries, lower, np.array([lower, upper]), LOWER_SHARE, 1.0)
         done = set(rim.ravel().tolist())
         centre = template[[position[v] for v in range(eye.start, eye.stop)]].mean(0)
         near = np.linalg.norm(template - centre, axis=1) < 0.034
         own_side = (template[:, 0] > 0) == (side == "L")
         is_eye = np.isin(selected, np.r_[EYE_VERTICES["L"], EYE_VERTICES["R"]])
         rim_motion = np.linalg.norm(blink[side][outer[:, 0]], axis=1)
-        inside = np.linalg.norm(template - centre, axis=1) < np.linalg.norm(template[inner[:, 0]] - centre, axis=1).max()
+        inside = (
+            np.linalg.norm(template - centre, axis=1)
+            < np.linalg.norm(template[inner[:, 0]] - centre, axis=1).max()
+        )
         outer_tree, inner_tree = cKDTree(template[outer.ravel()]), cKDTree(template[inner.ravel()])
         for v in np.flatnonzero(near & own_side & ~is_eye):
             if int(v) in done:
@@ -79,14 +84,18 @@ def closure(template: np.ndarray, selected: np.ndarray, lash: np.ndarray, blink:
                 continue
             for n, weight in zip(along, weights, strict=True):
                 pair = pairs[n // 2][::-1] if on_lower else pairs[n // 2]
-                add(int(v), pair, LOWER_SHARE if on_lower else 1 - LOWER_SHARE, fade * float(weight))
+                _add(
+                    entries, int(v), pair, LOWER_SHARE if on_lower else 1 - LOWER_SHARE, fade * float(weight)
+                )
+        rows, columns, values = zip(*entries, strict=True)
         size = len(selected)
         result[side] = csr_matrix((values, (rows, columns)), shape=(size, size))
     return result
 
 
 def bind_lashes(template: np.ndarray, selected: np.ndarray, lash: np.ndarray) -> np.ndarray:
-    """(V,) index of the rim vertex each lash vertex hangs on (every vertex of one hair card row the same), else itself."""
+    """(V,) index of the rim vertex each lash vertex hangs on (every vertex of one hair card row the same),
+    else itself."""
     position = {int(v): i for i, v in enumerate(selected)}
     bound = np.arange(len(selected))
     rims = np.array([position[int(v)] for side in ("L", "R") for v in lid_loops()[-1][side]])
@@ -101,7 +110,13 @@ def lid_rims(selected: np.ndarray) -> dict[str, np.ndarray]:
     return {
         side: np.stack(
             [
-                np.stack([[position[int(v)] for v in loop[side][UPPER]], [position[int(v)] for v in loop[side][LOWER]]], axis=1)
+                np.stack(
+                    [
+                        [position[int(v)] for v in loop[side][UPPER]],
+                        [position[int(v)] for v in loop[side][LOWER]],
+                    ],
+                    axis=1,
+                )
                 for loop in lid_loops()
             ]
         )

@@ -14,13 +14,15 @@ LIP_LOOPS: tuple[tuple[tuple[int, int], float], ...] = (
     ((468, 7224), 0.6),
     ((509, 7257), 0.25),
 )
-"""Edge loops around the mouth from inside to outside, each by two neighbouring vertices that start it at the middle of the
-upper lip, and how much of the identity's change of the gap between its upper and lower half is taken away."""
+"""Edge loops around the mouth from inside to outside, each by two neighbouring vertices that start it at the
+middle of the upper lip, and how much of the identity's change of the gap between its upper and lower half is
+taken away."""
 LOOP_LENGTH = 38
 
 
 def lip_pairs(start: tuple[int, int]) -> np.ndarray:
-    """(19, 2) base-mesh vertices of a lip loop, upper and lower, from the subject's right corner to the left one or back."""
+    """(19, 2) base-mesh vertices of a lip loop, upper and lower, from the subject's right corner to the left
+    one or back."""
     loop = np.array(mh.edge_loop(*start))
     along = np.arange(-(LOOP_LENGTH // 4), LOOP_LENGTH // 4 + 1)
     return np.stack([loop[along], loop[(LOOP_LENGTH // 2 - along) % LOOP_LENGTH]], axis=1)
@@ -49,16 +51,21 @@ SPREAD = 0.0045
 
 
 def separation(template: np.ndarray, delta: np.ndarray, selected: np.ndarray) -> np.ndarray:
-    """(V, 3) what keeps the lips from passing through each other when ``delta`` (V, 3) is added to the template, metres.
+    """(V, 3) what keeps the lips from passing through each other when ``delta`` (V, 3) is added to the
+    template, metres.
 
     Both lips give way by half of the overlap of their contact lines (vertically), fading over SPREAD.
     """
     position = {int(v): i for i, v in enumerate(selected)}
-    pairs = [np.array([[position[int(v)] for v in pair] for pair in lip_pairs(start)]) for start in CONTACT_LOOPS]
+    pairs = [
+        np.array([[position[int(v)] for v in pair] for pair in lip_pairs(start)]) for start in CONTACT_LOOPS
+    ]
     moved = template + delta
     overlap = np.max([moved[p[:, 1], 1] - moved[p[:, 0], 1] for p in pairs], axis=0)
     overlap = np.maximum(np.convolve(np.pad(np.maximum(overlap, 0), 1), [0.25, 0.5, 0.25], "valid"), overlap)
-    overlap = np.maximum(overlap, 0) * np.exp(-((template[pairs[0][:, 0], 0] / 0.018) ** 4))  # the corners stay together
+    overlap = np.maximum(overlap, 0) * np.exp(
+        -((template[pairs[0][:, 0], 0] / 0.018) ** 4)
+    )  # the corners stay together
     out = np.zeros_like(template)
     reach = {}
     for lip in (0, 1):

@@ -53,7 +53,8 @@ def base_mesh() -> BaseMesh:
 
 @cache
 def target(relative: str) -> np.ndarray:
-    """One morph target as dense displacements (V, 3) dm. ``relative`` has no suffix, e.g. ``mpfb2/targets/chin/chin-cleft-incr``."""
+    """One morph target as dense displacements (V, 3) dm. ``relative`` has no suffix, e.g.
+    ``mpfb2/targets/chin/chin-cleft-incr``."""
     dense = np.zeros_like(base_mesh().vertices)
     packed, plain = data_folder() / f"{relative}.target.gz", data_folder() / f"{relative}.target"
     text = gzip.decompress(packed.read_bytes()).decode() if packed.exists() else plain.read_text()

@@ -72,7 +72,7 @@ def _hidden_share(
     hidden: wp.array(dtype=float),
 ):
     i = wp.tid()
-    total = float(0.0)
+    total = float(0.0)  # noqa: UP018 (a variable to Warp, a literal would be a constant)
     for k in range(rays.shape[0]):
         hit = wp.mesh_query_ray(mesh, points[i], frames[i] * rays[k], 4.0 * reach)
         if hit.result:
