@@ -84,6 +84,9 @@ _FILL = """
             e0 = e1 = e2 = s0 = s1 = s2 = 0;
         }
         wp::int64* key = keys.data + (top + i) * width + left;
+#if defined(__clang__)
+#pragma clang loop vectorize(disable) unroll(disable)
+#endif
         for (; j <= last; ++j) {
             if ((e0 | e1 | e2) >= 0) {
                 if (!ready) {
