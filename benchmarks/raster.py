@@ -125,7 +125,10 @@ def main() -> None:
     torch.set_num_threads(1)
     vertices, faces, rig = head()
     finer = subdivide(faces.numpy(), len(vertices))
-    meshes = [(vertices, faces), (torch.as_tensor(finer.apply(vertices.numpy())), torch.as_tensor(finer.faces))]
+    meshes = [
+        (vertices, faces),
+        (torch.as_tensor(finer.apply(vertices.numpy())), torch.as_tensor(finer.faces)),
+    ]
 
     print(f"{platform.processor() or platform.machine()}, 1 thread, {repeats} paired runs, medians\n")
     print("triangles  size  cull   omote ms  numba ms  ratio  covered  same ids as reference")
