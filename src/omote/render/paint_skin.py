@@ -41,6 +41,8 @@ BROW_LINE = np.array(
 """Middle of the left brow from its head to its tail, template x, y in metres."""
 BROW_HALF = np.array([0.0034, 0.0043, 0.0042, 0.0036, 0.0026, 0.0010], np.float32)
 """Half height at those points."""
+LID_REACH = 0.016
+"""Metres from a lid rim beyond which nothing belongs to the lid."""
 BROW_MAP = (512, 128)
 """Texels of the hair picture, along and across."""
 
@@ -54,7 +56,7 @@ def cloud(texels: Texels, inside: np.ndarray, cells: int, seed: int) -> np.ndarr
     """(N,) smooth noise of unit variance with ``cells`` x ``cells`` random values over the atlas."""
     grid = np.random.default_rng(seed).standard_normal((cells, cells)).astype(np.float32)
     wide = Image.fromarray(grid).resize((texels.size, texels.size), Image.Resampling.BICUBIC)
-    return np.asarray(wide)[texels.row[inside], texels.column[inside]]
+    return np.asarray(wide)[texels.covered][inside]
 
 
 def _blob(position: np.ndarray, centre: tuple[float, ...], sigma: tuple[float, ...]) -> np.ndarray:
@@ -147,9 +149,8 @@ def _crop(
     )
     back = 0.046 - 1.9 * np.maximum(0, -z - 0.012)
     top = _smooth(y - np.where(z > -0.012, line, np.maximum(np.minimum(line, back), -0.085)), -0.004, 0.010)
-    ears = _smooth(np.abs(x), 0.070, 0.076) * (
-        1 - _smooth(np.hypot((y + 0.022) / 0.036, (z + 0.062) / 0.032), 0.85, 1.1)
-    )
+    near_ear = 1 - _smooth(np.hypot((y + 0.022) / 0.036, (z + 0.062) / 0.032), 0.85, 1.1)
+    ears = np.maximum(_smooth(np.abs(x), 0.070, 0.076) * near_ear, _smooth(np.abs(x), 0.077, 0.080))
     grain = 0.86 + 0.14 * np.clip(cloud(texels, inside, 700, params.seed + 4), -1.5, 1.5)
     blend(
         colour,
@@ -178,8 +179,10 @@ def _lids(
     """Redder lids and a thin dark line where the lashes grow."""
     upper_l, lower_l, upper_r, lower_r = rim_curves()
     own, points = colour[near], position[near]
-    upper = cKDTree(np.concatenate([upper_l, upper_r])).query(points)[0].astype(np.float32)
-    lower = cKDTree(np.concatenate([lower_l, lower_r])).query(points)[0].astype(np.float32)
+    upper, lower = (
+        cKDTree(np.concatenate(pair)).query(points, distance_upper_bound=LID_REACH)[0].astype(np.float32)
+        for pair in ([upper_l, upper_r], [lower_l, lower_r])
+    )
     nearest = np.minimum(upper, lower)
     blend(own, base * np.array([0.90, 0.74, 0.72], np.float32), 0.45 * np.exp(-((nearest / 0.0055) ** 2)))
     blend(own, base * np.array([0.95, 0.70, 0.68], np.float32), 0.55 * np.exp(-((nearest / 0.0016) ** 2)))
@@ -229,25 +232,21 @@ def brow_picture(seed: int, thickness: float, size: tuple[int, int]) -> np.ndarr
     width, height = BROW_MAP
     picture = Image.new("L", (width * 2, height * 2))
     draw = ImageDraw.Draw(picture)
-    for _ in range(int(520 * thickness)):
-        at = rng.beta(1.15, 1.25)
-        across = np.clip(rng.normal(0, 0.42), -0.95, 0.95)
-        # Hairs rise at the head, lie along the brow in the middle and meet from both sides towards the tail.
-        rise = np.interp(at, [0, 0.12, 0.35, 0.7, 1], [1.35, 0.95, 0.35, 0.10, 0.0]) + rng.normal(0, 0.10)
-        rise -= np.interp(at, [0.15, 0.6, 1], [0, 0.30, 0.45]) * max(0, across)
-        rise += np.interp(at, [0.15, 0.6, 1], [0, 0.20, 0.30]) * max(0, -across)
-        length = rng.uniform(0.10, 0.17) * np.interp(at, [0, 0.2, 1], [0.75, 1, 0.75])
-        x, y = at, across * 0.5
-        points = []
-        for step in np.linspace(0, 1, 5):
-            turn = rise * (1 - 0.35 * step)
-            points.append(
-                (
-                    (x + length * step * np.cos(turn)) * width * 2 * 0.86 + 0.07 * width,
-                    height * 2 * (0.5 - (y + 0.75 * length * 2.2 * step * np.sin(turn)) * 0.68),
-                )
-            )
-        draw.line(points, fill=int(rng.uniform(120, 235)), width=int(rng.integers(3, 6)), joint="curve")
+    count = int(520 * thickness)
+    at = rng.beta(1.15, 1.25, count)
+    across = np.clip(rng.normal(0, 0.42, count), -0.95, 0.95)
+    # Hairs rise at the head, lie along the brow in the middle and meet from both sides towards the tail.
+    rise = np.interp(at, [0, 0.12, 0.35, 0.7, 1], [1.35, 0.95, 0.35, 0.10, 0.0]) + rng.normal(0, 0.10, count)
+    rise -= np.interp(at, [0.15, 0.6, 1], [0, 0.30, 0.45]) * np.maximum(0, across)
+    rise += np.interp(at, [0.15, 0.6, 1], [0, 0.20, 0.30]) * np.maximum(0, -across)
+    length = rng.uniform(0.10, 0.17, count) * np.interp(at, [0, 0.2, 1], [0.75, 1, 0.75])
+    step = np.linspace(0, 1, 5)[:, None]
+    turn = rise * (1 - 0.35 * step)
+    x = ((at + length * step * np.cos(turn)) * 0.86 + 0.035) * width * 2
+    y = (0.5 - (across * 0.5 + 1.65 * length * step * np.sin(turn)) * 0.68) * height * 2
+    shades, widths = rng.uniform(120, 235, count).astype(int), rng.integers(3, 6, count)
+    for points, shade, stroke in zip(np.stack([x, y], axis=2).swapaxes(0, 1), shades, widths, strict=True):
+        draw.line(points.ravel().tolist(), fill=int(shade), width=int(stroke), joint="curve")
     hairs = np.asarray(picture.resize(size, Image.Resampling.BOX), np.float32) / 255
     shade = (
         np.asarray(

@@ -29,7 +29,7 @@ TURN = math.radians(-14)
 
 @dataclass(frozen=True)
 class View:
-    """What a picture looks at: centre (3,) metres in head space, half its height in metres, turn to the side in radians."""
+    """What a picture looks at: centre (3,) metres in head space, half height in metres, turn to the side in radians."""
 
     centre: tuple[float, float, float]
     half: float
@@ -41,6 +41,7 @@ FACE = View((0.0, -0.030, 0.0), 0.105)
 EYES = View((0.0, 0.006, 0.01), 0.050, 0.0)
 MIDFACE = View((0.0, -0.020, 0.01), 0.055, 0.0)
 MOUTH = View((0.0, -0.072, 0.02), 0.046, TURN / 2)
+NOSE = View((0.0, -0.042, 0.03), 0.027, TURN / 2)
 EAR_L = View((0.07, -0.025, -0.05), 0.06, math.radians(-50))
 EAR_R = View((-0.07, -0.025, -0.05), 0.06, math.radians(50))
 _VIEWS = (
@@ -49,6 +50,7 @@ _VIEWS = (
     (("ear_raise_R",), EAR_R),
     (("brow_", "lid_", "gaze_"), EYES),
     (("cheek_raise", "nasolabial_", "nose_wrinkle"), MIDFACE),
+    (("nos",), NOSE),
     (("jaw_", "cheek_", "neck_"), FACE),
 )
 _WITH_JAW = {"lips_together": 0.6, "sticky_corner": 0.6, "tongue": 0.8}
