@@ -10,7 +10,7 @@ import numpy as np
 from omote.render.paint_skin import blend, cloud, rim_curves
 from omote.render.texels import Texels
 from omote.rigs.asset import load_head_asset
-from omote.rigs.constants import PUPIL_OUTWARD
+from omote.rigs.constants import pupil_rotation
 
 if TYPE_CHECKING:
     from omote.render.albedo import AlbedoParams
@@ -41,9 +41,7 @@ def _eye(side: str) -> Painter:
     def paint(texels: Texels, inside: np.ndarray, params: AlbedoParams) -> np.ndarray:
         asset = load_head_asset()
         offset = texels.position[inside] - asset["template"][asset[f"ball_{side}"]].mean(0)
-        outward = PUPIL_OUTWARD if side == "L" else -PUPIL_OUTWARD
-        cos, sin = np.cos(outward), np.sin(outward)
-        offset = offset @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]], np.float32)
+        offset = (offset @ pupil_rotation(side)).astype(np.float32)
         radius = np.hypot(offset[:, 0], offset[:, 1])
         angle = np.arctan2(offset[:, 1], offset[:, 0])
         front = offset[:, 2] > 0
