@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from omote.capture.landmarker import canonical_vertices, mirror_permutation
 from omote.controls import FACS102
-from omote.rigs.constants import PUPIL_OUTWARD
+from omote.rigs.constants import pupil_rotation
 from omote.rigs.facs import FacsRig, load_rig
 
 ASSET = Path(__file__).resolve().parents[2] / "src/omote/assets/landmarks.npz"
@@ -182,9 +182,7 @@ def iris_points(rig: FacsRig) -> tuple[np.ndarray, np.ndarray]:
         ball = faces[part == rig.part_names.index(f"eye_{side}")]
         centre = template[np.unique(ball)].mean(0)
         radius = np.linalg.norm(template[np.unique(ball)] - centre, axis=1).mean()
-        outward = PUPIL_OUTWARD if side == "L" else -PUPIL_OUTWARD
-        cos, sin = np.cos(outward), np.sin(outward)
-        turned = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        turned = pupil_rotation(side)
         for dx, dy in ((0, 0), (1, 0), (0, 1), (-1, 0), (0, -1)):
             rest = IRIS_RADIUS * np.array([dx, dy, np.sqrt((radius / IRIS_RADIUS) ** 2 - dx**2 - dy**2)])
             target = centre[:2] + (turned @ rest)[:2] + 1e-6

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from omote.capture.landmark_model import Head, LandmarkModel, landmark_model
 from omote.capture.observation import FOCAL_OVER_SIDE, IRISES, Observation, Pose, initial_pose
@@ -318,12 +318,13 @@ class LandmarkFitter:
         """(102,) share of prior variance that the landmarks of this frame removed; 0 for controls nothing sees."""
         table = self.table
         matrix = seen.copy()
-        matrix[np.arange(6), np.arange(6)] *= 1 + 1e-6
-        rest = np.arange(6, len(matrix))
-        matrix[rest, rest] += 1 / table.spread**2
-        variance = cho_solve(
-            cho_factor(matrix, check_finite=False), np.eye(len(matrix)), check_finite=False
-        ).diagonal()[6:]
+        diagonal = matrix.diagonal().copy()
+        diagonal[:6] *= 1 + 1e-6
+        diagonal[6:] += 1 / table.spread**2
+        matrix.flat[:: len(matrix) + 1] = diagonal
+        factor, _ = dpotrf(matrix, lower=1)
+        inverse, _ = dpotri(factor, lower=1)
+        variance = inverse.diagonal()[6:]
         gain = np.clip(1 - variance / table.spread**2, 0, 1)
         evidence = np.zeros(len(FACS102))
         evidence[table.positive] = gain

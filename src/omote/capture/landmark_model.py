@@ -93,7 +93,9 @@ class LandmarkModel:
             blend[:, j, None, None, None] * nodes[:, index[:, j]].swapaxes(0, 1)
             for j in range(blend.shape[1])
         )
-        self._gradient = np.asarray(gradient, np.float32).reshape(len(kept), -1, 3)  # (M, I * 3, 3)
+        self._gradient = np.ascontiguousarray(  # (3, M, I * 3): by the component of the displacement
+            np.moveaxis(np.asarray(gradient, np.float32), 3, 0).reshape(3, len(kept), -1)
+        )
         self._balls = {s: asset["template"][asset[f"ball_{s}"]].astype(np.float64) for s in SIDES}
         self._ball_basis = {s: asset["identity"][:, asset[f"ball_{s}"]].astype(np.float64) for s in SIDES}
         self._iris_basis = {
@@ -117,6 +119,12 @@ class LandmarkModel:
             sign.append([factors[0][1], factors[1][1] if len(factors) == 2 else 1.0])
         self._first, self._second, self._sign = np.array(first), np.array(second), np.array(sign)
         self._combined = np.flatnonzero(self._second < one)
+        rows = np.concatenate([self._first, self._second[self._combined]])
+        columns = np.concatenate([np.arange(len(first)), self._combined])
+        self._order = np.lexsort((columns, rows))
+        counted = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (one, len(first)))
+        counted.sort_indices()
+        self._pattern = counted
 
     def _make_lid(
         self, side: str, asset: HeadAsset, kept: NDArray[np.int64], place: NDArray[np.int64]
@@ -156,8 +164,8 @@ class LandmarkModel:
         """Everything that depends on the identity (I,) alone."""
         weights = np.asarray(identity, np.float32)
         vertices = self.template + _contract(self._basis, weights)
-        by_node = self._gradient.reshape(len(self.template), -1, 9).transpose(0, 2, 1)
-        stretch = np.eye(3, dtype=np.float32) + (by_node @ weights).reshape(-1, 3, 3)
+        by_component = self._gradient.reshape(3, len(self.template), -1, 3)  # column, vertex, identity, row
+        stretch = np.tensordot(by_component, weights, (2, 0)).transpose(1, 2, 0) + np.eye(3, dtype=np.float32)
         shapes = stretch @ self._shape  # (M, 3, S)
         at_landmarks = _shape_first(self._at_landmarks(shapes))
         lids = {side: self._prepare_lid(side, identity, vertices, shapes) for side in SIDES}
@@ -176,8 +184,15 @@ class LandmarkModel:
         gap = lid.closing @ vertices
         return _HeadLid(vertices[lid.vertices], gap, own, _shape_first(closing), least, centre, radius)
 
-    def activate(self, controls: Array) -> tuple[Array32, csr_matrix]:
-        """(S,) activations and their derivatives (C, S), sparse.
+    def activate(self, controls: Array) -> Array32:
+        """(S,) activation of each shape, the product of its factors."""
+        values = np.append(controls, 1.0)
+        one = np.maximum(self._sign[:, 0] * values[self._first], 0)
+        two = np.maximum(self._sign[:, 1] * values[self._second], 0)
+        return (one * two).astype(np.float32)
+
+    def activation_slope(self, controls: Array) -> csr_matrix:
+        """(C, S) sparse derivative of `activate`; valid until the next call.
 
         A one-sided control at zero gets the slope of its positive side, so that a fit can leave zero.
         """
@@ -188,10 +203,8 @@ class LandmarkModel:
         rising = np.where(self._sign[:, 0] > 0, x >= 0, x < 0)
         c = self._combined
         slope = np.concatenate([self._sign[:, 0] * two * rising, self._sign[c, 1] * one[c] * (y[c] >= 0)])
-        rows = np.concatenate([self._first, self._second[c]])
-        columns = np.concatenate([np.arange(len(one)), c])
-        by_control = csr_matrix((slope.astype(np.float32), (rows, columns)), (len(FACS102), len(one)))
-        return (one * two).astype(np.float32), by_control
+        self._pattern.data[:] = slope[self._order]
+        return self._pattern
 
     def points(self, head: Head, controls: Array) -> Array:
         """(K, 3) landmarks in head space, metres; cheaper than `evaluate`."""
@@ -211,15 +224,14 @@ class LandmarkModel:
         return self._evaluate(head, controls, slope), slope
 
     def _evaluate(self, head: Head, controls: Array, slope: Array32 | None) -> Array:
-        activation, by_control = self.activate(controls)
+        activation = self.activate(controls)
+        by_control = None if slope is None else self.activation_slope(controls)
         points = head.points + (activation @ head.shapes).reshape(3, -1).T
-        if slope is not None:
+        if slope is not None and by_control is not None:
             slope[:] = (by_control @ head.shapes).reshape(slope.shape)
         for side, lid in self._lids.items():
             on_head = head.lids[side]
-            moved, moved_slope = self._close(
-                lid, on_head, controls, activation, by_control, slope is not None
-            )
+            moved, moved_slope = self._close(lid, on_head, controls, activation, by_control)
             points[lid.landmarks] += lid.weights @ moved
             if slope is not None and moved_slope is not None:
                 slope[:, :, lid.landmarks] += moved_slope @ lid.weights.T.astype(np.float32)
@@ -232,8 +244,7 @@ class LandmarkModel:
         on_head: _HeadLid,
         controls: Array,
         activation: Array32,
-        by_control: csr_matrix,
-        with_slope: bool,
+        by_control: csr_matrix | None,
     ) -> tuple[Array, Array32 | None]:
         """What closure and the eyeball add to the lid vertices: (Q, 3) and its slope (C, 3, Q)."""
         amount = controls[lid.close]
@@ -246,7 +257,7 @@ class LandmarkModel:
         added = amount * closing
         scale = on_head.least[inside] / distance[inside]
         added[inside] += (scale[:, None] - 1) * offset[inside]
-        if not with_slope:
+        if by_control is None:
             return added, None
         slope = (by_control @ on_head.closing).reshape(len(FACS102), 3, -1) * np.float32(amount)
         slope[lid.close] += closing.T
@@ -276,9 +287,10 @@ class LandmarkModel:
 
         The eyeballs' push on the lids is taken as constant here; it moves lids by fractions of a millimetre.
         """
-        activation, _ = self.activate(controls)
-        moved = self._shape @ activation  # (M, 3) on the template
-        slope = self._basis + (self._gradient @ moved[:, :, None])[:, :, 0]  # (M, I * 3)
+        moved = self._shape @ self.activate(controls)  # (M, 3) on the template
+        slope = self._basis.copy()  # (M, I * 3)
+        for component in range(3):
+            slope += self._gradient[component] * moved[:, component, None]
         at_landmarks = self._at_landmarks(slope)
         for lid in self._lids.values():
             if controls[lid.close]:

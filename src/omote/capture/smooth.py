@@ -1,8 +1,8 @@
 """Smoothing over time without lag: small jitter goes, fast large moves such as blinks stay.
 
 A bilateral filter in time (Tomasi and Manduchi 1998): each frame is the mean of its neighbours, weighted by how near they
-are in time and how near in value. It is symmetric in time, so nothing lags. The value range is set from the jitter that the
-take itself shows, so steady noise is averaged while whatever is larger passes.
+are in time and how near in value. It is symmetric in time, so nothing lags. The value range is a few times the usual noise, so
+steady noise is averaged while whatever is larger passes.
 """
 
 from __future__ import annotations
@@ -15,25 +15,22 @@ Array = NDArray[np.float64]
 _LONGEST_S = 0.16
 """Standard deviation of the time window at full strength, seconds."""
 _RANGE = 4.0
-"""Differences of so many jitter deviations count as noise; larger ones as motion."""
+"""Differences of so many deviations count as noise; larger ones as motion."""
 
 
-def jitter(values: Array) -> Array:
-    """(...,) noise of series (T, ...): robust deviation of second differences, for white noise its standard deviation."""
-    if len(values) < 5:
-        return np.zeros(values.shape[1:])
-    second = values[2:] - 2 * values[1:-1] + values[:-2]
-    return 1.4826 * np.median(np.abs(second), axis=0) / np.sqrt(6.0)
+_MOST = 3.0
+"""No value is moved by more than so many deviations."""
 
 
-def smooth(values: Array, times: Array, strength: float, *, floor: float) -> Array:
+def smooth(values: Array, times: Array, strength: float, *, noise: float | Array) -> Array:
     """Smooth series over time, without lag.
 
     Args:
         values: (T, N) series.
         times: (T,) seconds, increasing.
         strength: 0 (off) to 1.
-        floor: least jitter assumed, in the units of ``values``; keeps a still take from being left noisy.
+        noise: usual standard deviation of ``values`` when nothing moves, a number or (N,); at full strength twice that
+            is taken for noise. No value is moved by more than three such deviations.
 
     Returns:
         (T, N); the input itself if strength is 0 or there are fewer than 3 frames.
@@ -42,7 +39,8 @@ def smooth(values: Array, times: Array, strength: float, *, floor: float) -> Arr
         return values
     sigma = _LONGEST_S * strength
     reach = 3 * sigma
-    spread = _RANGE * np.maximum(jitter(values), floor)
+    deviation = 2 * strength * np.asarray(noise)
+    spread = _RANGE * deviation
     guide = _local_mean(values, times, sigma=min(sigma, 0.035), reach=0.1)
     first = np.searchsorted(times, times - reach, "left")
     last = np.searchsorted(times, times + reach, "right")
@@ -57,7 +55,8 @@ def smooth(values: Array, times: Array, strength: float, *, floor: float) -> Arr
         near = in_time * np.exp(-(((guide[there] - guide[here]) / spread) ** 2) / 2)
         total[here] += near * values[there]
         weights[here] += near
-    return total / weights
+    change = total / weights - values
+    return values + np.clip(change, -_MOST * deviation, _MOST * deviation)
 
 
 def _local_mean(values: Array, times: Array, *, sigma: float, reach: float) -> Array:

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dposv
 
 Array = NDArray[np.float64]
 State = TypeVar("State")
@@ -38,16 +38,16 @@ def boxed_step(system: System[State], low: Array, high: Array, damping: float) -
     values, gradient = system.values, system.gradient
     held = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
     step = np.zeros_like(values)
+    damped = system.matrix.copy()
+    damped.flat[:: len(values) + 1] = damped.diagonal() * (1 + damping) + 1e-9
     for _ in range(4):
-        free = np.flatnonzero(~held)
-        fixed = np.flatnonzero(held)
-        right = -(gradient[free] + system.matrix[np.ix_(free, fixed)] @ step[fixed])
-        matrix = system.matrix[np.ix_(free, free)]
-        matrix[np.diag_indices_from(matrix)] *= 1 + damping
-        matrix[np.diag_indices_from(matrix)] += 1e-9
-        step[free] = cho_solve(
-            cho_factor(matrix, overwrite_a=True, check_finite=False), right, check_finite=False
-        )
+        free, fixed = np.flatnonzero(~held), np.flatnonzero(held)
+        rows = damped[free]
+        right = -(gradient[free] + rows[:, fixed] @ step[fixed])
+        _, solution, failed = dposv(rows[:, free], right)
+        if failed:
+            raise np.linalg.LinAlgError("the normal equations are not positive definite")
+        step[free] = solution
         target = values + step
         leaving = ~held & ((target < low) | (target > high))
         if not leaving.any():

@@ -20,11 +20,16 @@ from omote.performance import Camera, Performance
 
 Array = NDArray[np.float64]
 
-KEY_FRAMES = 8
+KEY_FRAMES = 6
 LOST_ERROR = 0.03
 """Mean landmark error (share of the eye distance) beyond which a warm start is given up for a cold one."""
-CONTROL_JITTER, POSE_JITTER = 0.006, 0.0006
-"""Least jitter that smoothing assumes: in control units, and in radians and shares of the head's distance."""
+CONTROL_NOISE, GAZE_NOISE = 0.006, 0.02
+"""Usual jitter of a control when nothing moves; of gaze, whose landmarks are few, more (0.6 degrees)."""
+TURN_NOISE, PLACE_NOISE, DEPTH_NOISE = 0.0012, 0.0015, 0.0015
+"""Usual jitter of the head: half-angle radians, shares of the eye distance in the image, share of the distance."""
+
+
+EYE_CORNERS_M = 0.09
 
 
 @dataclass
@@ -72,13 +77,14 @@ class Solved:
         self.confidence[~found] = 0.0
 
 
-def choose_key_frames(track: Track, count: int = KEY_FRAMES) -> NDArray[np.int64]:
-    """Frames (at most ``count``) that between them show most: the calmest frontal one, then ever the most different.
+def choose_key_frames(track: Track, most: int = KEY_FRAMES) -> NDArray[np.int64]:
+    """Frames (at most ``most``, fewer in short takes) that between them show most: the calmest frontal one, then ever the most different.
 
     Different means in head direction and in the face's scores; what is seen once for a single frame (a misdetection,
     a blur) is not chosen, since its neighbours do not look like it.
     """
     frames = np.flatnonzero(track.found)
+    count = min(most, 3 + len(frames) // 25)
     if len(frames) <= count:
         return frames
     facing = track.matrices[frames, :3, 2].astype(np.float64)
@@ -164,22 +170,33 @@ def smooth_take(
 ) -> None:
     """Smooth pose and controls in place, without lag, each shot by itself; frames without a face end a stretch."""
     table = variables()
+    gaze = [FACS102.names[c].startswith("gaze") for c in table.positive]
+    noise = np.where(gaze, GAZE_NOISE, CONTROL_NOISE)
     for first, last in shots:
         for start, stop in _stretches(found, first, last):
             part = slice(start, stop)
             values = table.from_controls(solved.controls[part])
-            calm = smooth(values, times[part], strength, floor=CONTROL_JITTER)
+            calm = smooth(values, times[part], strength, noise=noise)
             solved.controls[part] = [table.controls(v) for v in np.clip(calm, table.low, table.high)]
-            quaternions = axis_angle_to_quaternion(solved.rotations[part])
-            flips = np.cumprod(np.where((quaternions[1:] * quaternions[:-1]).sum(1) < 0, -1.0, 1.0))
-            quaternions[1:] *= flips[:, None]
-            depth = np.abs(solved.translations[part, 2:]).mean()
-            moved = np.concatenate([quaternions, solved.translations[part] / depth], axis=1)
-            moved = smooth(moved, times[part], strength, floor=POSE_JITTER)
-            solved.rotations[part] = quaternion_to_axis_angle(
-                moved[:, :4] / np.linalg.norm(moved[:, :4], axis=1, keepdims=True)
-            )
-            solved.translations[part] = moved[:, 4:] * depth
+            _smooth_pose(solved, part, times[part], strength)
+
+
+def _smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> None:
+    """Smooth what is seen of a pose: rotation, place in the image in units of the eye distance, and log distance."""
+    quaternions = axis_angle_to_quaternion(solved.rotations[part])
+    flips = np.cumprod(np.where((quaternions[1:] * quaternions[:-1]).sum(1) < 0, -1.0, 1.0))
+    quaternions[1:] *= flips[:, None]
+    x, y, z = solved.translations[part].T
+    # The head is about nine centimetres wide between the outer eye corners.
+    seen = np.column_stack(
+        [x / z / (EYE_CORNERS_M / z.mean()), y / z / (EYE_CORNERS_M / z.mean()), np.log(-z)]
+    )
+    noise = np.array([*[TURN_NOISE] * 4, PLACE_NOISE, PLACE_NOISE, DEPTH_NOISE])
+    calm = smooth(np.concatenate([quaternions, seen], axis=1), times, strength, noise=noise)
+    turned = calm[:, :4] / np.linalg.norm(calm[:, :4], axis=1, keepdims=True)
+    solved.rotations[part] = quaternion_to_axis_angle(turned)
+    depth = -np.exp(calm[:, 6])
+    solved.translations[part] = np.column_stack([*(calm[:, 4:6].T * EYE_CORNERS_M / z.mean() * depth), depth])
 
 
 def _stretches(found: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, int]]:
