@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 
 _USUAL_IDENTITY = 8.0
 """Length of the identity vector that fits of people hardly reach (4 to 7 are usual)."""
+_SKULL_POINTS = 12.0
+"""The skull's many vertices move together and count as so many."""
 _FAR = 0.012
 """A frame whose landmarks move by more than this share of the eye distance gets a second Jacobian."""
 
@@ -38,6 +40,8 @@ class FitOptions:
         sparsity: controls far from their expected value cost as an L1 norm beyond this many spreads.
         identity: strength of the Gaussian prior on identity.
         focal_spread: standard deviation of log focal length; 0 keeps the expected one.
+        skull: standard deviation of the skull around the average one, metres; no landmark sees it, and without this the
+            fit would bend it to explain the face. 0 leaves it to the identity prior.
     """
 
     noise: float = 0.006
@@ -47,6 +51,7 @@ class FitOptions:
     sparsity: float = 1.5
     identity: float = 1.0
     focal_spread: float = 0.2
+    skull: float = 0.004
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,21 @@ class LandmarkFitter:
         self.options = options or FitOptions()
         self.model = model or landmark_model()
         self.table = variables()
+        self.identity_matrix = self._identity_matrix()
         self._lid = {
             s: int(np.flatnonzero(self.table.positive == FACS102.index(f"lid_close_{s}"))[0]) for s in "LR"
         }
         self._pose_low, self._pose_high = np.full(6, -np.inf), np.full(6, np.inf)
+
+    def _identity_matrix(self) -> Array:
+        """(I, I) precision of the identity: standard normal, and a skull near the average one."""
+        matrix = self.options.identity * np.eye(self.model.identities)
+        if self.options.skull > 0:
+            columns = (
+                self.model.skull.transpose(0, 2, 1).reshape(-1, self.model.identities).astype(np.float64)
+            )
+            matrix += columns.T @ columns * (_SKULL_POINTS / len(self.model.skull) / self.options.skull**2)
+        return matrix
 
     # --- entry points ---------------------------------------------------------------------------------------------
 
@@ -358,16 +374,16 @@ class _Joint:
     def build(self, states: list[State]) -> System[list[State]]:
         options, shared = self.fitter.options, self.shared
         # What the model cannot express repeats in every frame, so frames are not independent evidence on identity.
-        strength = options.identity * (1 + 0.43 * (len(states) - 1))
+        precision = self.fitter.identity_matrix * (1 + 0.43 * (len(states) - 1))
         total = shared + len(states) * self.per_frame
         gradient, matrix = np.zeros(total), np.zeros((total, total))
         identity = states[0].head.identity
         log_focal = np.log(states[0].pose.focal / self.focal)
-        gradient[: shared - 1] = strength * identity
-        matrix[np.arange(shared - 1), np.arange(shared - 1)] = strength
+        gradient[: shared - 1] = precision @ identity
+        matrix[: shared - 1, : shared - 1] = precision
         focal_strength = 1 / max(options.focal_spread, 1e-6) ** 2
         gradient[shared - 1], matrix[shared - 1, shared - 1] = focal_strength * log_focal, focal_strength
-        cost = 0.5 * (strength * float(identity @ identity) + focal_strength * log_focal**2)
+        cost = 0.5 * (float(identity @ gradient[: shared - 1]) + focal_strength * log_focal**2)
         values: list[Array] = [identity, np.array([log_focal])]
         for i, (state, observation) in enumerate(zip(states, self.observations, strict=True)):
             terms = self.fitter.terms(state, observation, identity=True)

@@ -68,6 +68,7 @@ class LandmarkModel:
     Attributes:
         weight: (K,) trust in each landmark's place on the surface.
         rest, normals: (K, 3) metres and unit outward normals, on the neutral template.
+        skull: (N, I, 3) metres, how each identity coefficient moves points of the skull, which no landmark sees.
         identity_mirror: (I,) +1 or -1, what a coefficient is multiplied by when the head is mirrored.
     """
 
@@ -104,6 +105,8 @@ class LandmarkModel:
         }
         self._set_activations(asset)
         self._lids = {s: self._make_lid(s, asset, kept, place) for s in SIDES}
+        skull = _skull(asset["template"])
+        self.skull = _vertex_first(asset["identity"][:, skull]).reshape(len(skull), -1, 3)
         self.rest = self._at_landmarks(self.template)
         self.normals = _landmark_normals(asset, corners, self.barycentric)
 
@@ -304,6 +307,12 @@ class LandmarkModel:
             iris = centre + (self._iris_basis[side] - centre) @ turn.T
             by_identity[:, :, _IRIS[side]] = iris.transpose(0, 2, 1)
         return by_identity
+
+
+def _skull(template: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Every fifth vertex of the crown and the back of the head."""
+    crown = (template[:, 1] > 0.055) | ((template[:, 2] < -0.07) & (template[:, 1] > -0.05))
+    return np.flatnonzero(crown)[::5]
 
 
 def gaze_rotation(yaw: float, pitch: float) -> tuple[Array, Array, Array]:

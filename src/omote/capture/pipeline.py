@@ -28,8 +28,12 @@ Progress = Callable[[int, int | None], None]
 
 VIDEO_SIDE = 1280
 """Video frames are decoded to at most this long side; the network looks at far fewer pixels."""
-NOT_HUMAN = 2.2
-"""`Fit.surprise` beyond which a photo is taken for something else than a human face."""
+NOT_HUMAN, NOT_HUMAN_VIDEO = 2.2, 3.5
+"""`Fit.surprise` beyond which something is taken for not human; higher in videos, whose key frames are expressive."""
+_NOT_HUMAN = (
+    "this does not look like a human face",
+    "Omote's rig is human; try a clearer or more frontal picture.",
+)
 METHOD = "landmark fit"
 
 _log = logging.getLogger("omote.capture")
@@ -106,10 +110,7 @@ def capture_image(
             fits.append((refined, fitter.fit_photo(observe(refined.landmarks, size, refined.scores))))
     human = [(seen, fit) for seen, fit in fits if fit.surprise <= NOT_HUMAN]
     if not human:
-        raise NoFaceError(
-            "this does not look like a human face",
-            remedy="Omote's rig is human; try a clearer or more frontal photo.",
-        )
+        raise NoFaceError(_NOT_HUMAN[0], remedy=_NOT_HUMAN[1])
     if len(human) < len(fits):
         _log.warning("%d of %d faces do not look human and were left out", len(fits) - len(human), len(fits))
     return [_captured_photo(seen, fit, size, source or {}) for seen, fit in human]
@@ -173,12 +174,17 @@ def _solve(
                 "no face in %d of %d frames; they hold the last one and have confidence 0", lost, len(tracks)
             )
         solved = solve_take(track, tracks.size, tracks.shots, fitter, progress)
+        if solved.surprise > NOT_HUMAN_VIDEO:
+            _log.warning("a face that does not look human was left out")
+            continue
         smooth_take(solved, tracks.times, track.found, tracks.shots, strength)
         _to_own_size(solved, scale)
         info = {**source, "smooth": strength, "cuts": [int(c) for c in tracks.cuts]}
         performance = to_performance(solved, tracks.times, info)
         landmarks = track.landmarks[:, :, :2] / np.float32(scale)
         results.append(Captured(performance, landmarks, solved.error.astype(np.float32)))
+    if not results:
+        raise NoFaceError(_NOT_HUMAN[0], remedy=_NOT_HUMAN[1])
     return results
 
 

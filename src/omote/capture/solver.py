@@ -32,8 +32,8 @@ class System(Generic[State]):
 def boxed_step(system: System[State], low: Array, high: Array, damping: float) -> Array:
     """One damped Gauss-Newton step (n,) within the box.
 
-    Variables at a bound that the gradient pushes outwards are held. Those the step would carry outside go to their bound,
-    and the others are solved again given that, a few times.
+    Variables at a bound that the gradient pushes outwards are held. Those the step would carry outside go to
+    their bound, and the others are solved again given that, a few times.
     """
     values, gradient = system.values, system.gradient
     held = ((values <= low) & (gradient > 0)) | ((values >= high) & (gradient < 0))
@@ -42,6 +42,8 @@ def boxed_step(system: System[State], low: Array, high: Array, damping: float) -
     damped.flat[:: len(values) + 1] = damped.diagonal() * (1 + damping) + 1e-9
     for _ in range(4):
         free, fixed = np.flatnonzero(~held), np.flatnonzero(held)
+        if not len(free):
+            break
         rows = damped[free]
         right = -(gradient[free] + rows[:, fixed] @ step[fixed])
         _, solution, failed = dposv(rows[:, free], right)
@@ -74,7 +76,8 @@ def minimise(
         build: the system at a state.
         move: a state moved by a step (n,).
         start: where to begin.
-        low, high: (n,) bounds of ``System.values``.
+        low: (n,) lower bounds of ``System.values``.
+        high: (n,) upper bounds.
         iterations: most evaluations after the first.
         tolerance: stop when a step lowers the cost by less than this share.
         damping: initial Levenberg-Marquardt damping, relative to the matrix's diagonal.

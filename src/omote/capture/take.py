@@ -23,9 +23,9 @@ Array = NDArray[np.float64]
 KEY_FRAMES = 6
 LOST_ERROR = 0.03
 """Mean landmark error (share of the eye distance) beyond which a warm start is given up for a cold one."""
-CONTROL_NOISE, GAZE_NOISE = 0.006, 0.02
+CONTROL_NOISE, GAZE_NOISE = 0.01, 0.02
 """Usual jitter of a control when nothing moves; of gaze, whose landmarks are few, more (0.6 degrees)."""
-TURN_NOISE, PLACE_NOISE, DEPTH_NOISE = 0.0012, 0.0015, 0.0015
+TURN_NOISE, PLACE_NOISE, DEPTH_NOISE = 0.0008, 0.0010, 0.0010
 """Usual jitter of the head: half-angle radians, shares of the eye distance in the image, share of the distance."""
 
 
@@ -38,7 +38,8 @@ class Solved:
 
     Attributes:
         rotations (T, 3) axis-angle, translations (T, 3) metres, controls (T, 102), evidence (T, 102), confidence (T,),
-        error (T,) mean landmark error as a share of the eye distance; identity (I,), focal px, size (w, h) px.
+        error (T,) mean landmark error as a share of the eye distance; identity (I,), focal px, size (w, h) px;
+        surprise: `Fit.surprise`, median over the key frames.
     """
 
     rotations: Array
@@ -50,6 +51,7 @@ class Solved:
     identity: Array
     focal: float
     size: tuple[int, int]
+    surprise: float = 0.0
 
     @classmethod
     def empty(cls, frames: int, identity: Array, focal: float, size: tuple[int, int]) -> Solved:
@@ -145,6 +147,7 @@ def solve_take(
             if progress is not None:
                 progress(frame + 1)
     solved.hold_lost(track.found)
+    solved.surprise = float(np.median([fit.surprise for fit in key_fits]))
     return solved
 
 
