@@ -62,7 +62,9 @@ def turn(yaw: float, pitch: float) -> np.ndarray:
     return np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]]) @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
 
 
-def observe(rig: FacsRig, draw: Draw, find: Callable[[np.ndarray], np.ndarray | None], seed: int) -> list[Observation]:
+def observe(
+    rig: FacsRig, draw: Draw, find: Callable[[np.ndarray], np.ndarray | None], seed: int
+) -> list[Observation]:
     """Render every expression in every view, each on a slightly different identity, and detect."""
     rng = np.random.default_rng(seed)
     seen = []
@@ -115,7 +117,9 @@ def locate_all(rig: FacsRig, seen: list[Observation]) -> tuple[np.ndarray, np.nd
         miss = np.linalg.norm(at - found[:, None, k], axis=2)
         # A view counts for a point that faces it; the cost is saturated, so slipping views do not pull.
         seen_by = np.clip(facing[:, triangle[near]] * 2, 0.05, 1)
-        cost = (seen_by * (1 - np.exp(-((miss / 6) ** 2)) + 0.02 * np.minimum(miss, 30) / 6)).sum(0) / seen_by.sum(0)
+        cost = (seen_by * (1 - np.exp(-((miss / 6) ** 2)) + 0.02 * np.minimum(miss, 30) / 6)).sum(
+            0
+        ) / seen_by.sum(0)
         # The mean of the best samples, not the single best: the cost is flat at its bottom.
         order = np.argsort(cost)[:24]
         share = np.exp(-(cost[order] - cost[order[0]]) / 0.004)
@@ -126,7 +130,10 @@ def locate_all(rig: FacsRig, seen: list[Observation]) -> tuple[np.ndarray, np.nd
 
 def _facing_z(vertices: np.ndarray, rig: FacsRig) -> float:
     """Cosine between the face's forward axis and the camera's, from the eyes and the chin's plane."""
-    left, right = (vertices[np.unique(rig.faces[rig.face_part == rig.part_names.index(f"eye_{s}")])].mean(0) for s in "LR")
+    left, right = (
+        vertices[np.unique(rig.faces[rig.face_part == rig.part_names.index(f"eye_{s}")])].mean(0)
+        for s in "LR"
+    )
     across = (left - right) / np.linalg.norm(left - right)
     return float(np.hypot(across[0], across[1]))
 
@@ -201,20 +208,36 @@ def iris_points(rig: FacsRig) -> tuple[np.ndarray, np.ndarray]:
     return np.array(corners), np.array(barycentric)
 
 
-def embed(rig: FacsRig, draw: Draw, find: Callable[[np.ndarray], np.ndarray | None], seed: int) -> dict[str, np.ndarray]:
+def embed(
+    rig: FacsRig, draw: Draw, find: Callable[[np.ndarray], np.ndarray | None], seed: int
+) -> dict[str, np.ndarray]:
     seen = observe(rig, draw, find, seed) + observe(rig, draw, find, seed + 1)
     points, _ = locate_all(rig, seen)
     smooth = symmetric_and_smooth(points)
     corners, barycentric = snap(rig, smooth)
     iris_corners, iris_barycentric = iris_points(rig)
-    corners, barycentric = np.concatenate([corners, iris_corners]), np.concatenate([barycentric, iris_barycentric])
+    corners, barycentric = (
+        np.concatenate([corners, iris_corners]),
+        np.concatenate([barycentric, iris_barycentric]),
+    )
     miss = np.stack(
-        [np.linalg.norm(project(np.einsum("kjc,kj->kc", o.vertices[corners], barycentric)) - o.landmarks, axis=1) for o in seen]
+        [
+            np.linalg.norm(
+                project(np.einsum("kjc,kj->kc", o.vertices[corners], barycentric)) - o.landmarks, axis=1
+            )
+            for o in seen
+        ]
     )
     spread = np.median(miss, axis=0)
     weight = np.clip(3.0 / np.maximum(spread, 3.0), 0.25, 1.0)
-    print(f"{len(seen)} of {2 * len(EXPRESSIONS) * len(VIEWS)} renders detected; median error {np.median(miss):.2f} px, worst landmark {spread.max():.1f} px")
-    return {"vertices": corners.astype(np.int16), "barycentric": barycentric.astype(np.float32), "weight": weight.astype(np.float32)}
+    print(
+        f"{len(seen)} of {2 * len(EXPRESSIONS) * len(VIEWS)} renders detected; median error {np.median(miss):.2f} px, worst landmark {spread.max():.1f} px"
+    )
+    return {
+        "vertices": corners.astype(np.int16),
+        "barycentric": barycentric.astype(np.float32),
+        "weight": weight.astype(np.float32),
+    }
 
 
 def tools_for(rig: FacsRig) -> tuple[Draw, Callable[[np.ndarray], np.ndarray | None]]:
@@ -230,7 +253,13 @@ def tools_for(rig: FacsRig) -> tuple[Draw, Callable[[np.ndarray], np.ndarray | N
 
     def draw(vertices: np.ndarray) -> np.ndarray:
         buffers = render_mesh(
-            torch.as_tensor(vertices, dtype=torch.float32), rig.faces, camera, uv=rig.uv, albedo=albedo, weld=rig.weld, background=(0.55, 0.58, 0.62)
+            torch.as_tensor(vertices, dtype=torch.float32),
+            rig.faces,
+            camera,
+            uv=rig.uv,
+            albedo=albedo,
+            weld=rig.weld,
+            background=(0.55, 0.58, 0.62),
         )
         return (buffers.rgb.numpy() * 255).round().astype(np.uint8)
 

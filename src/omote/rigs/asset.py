@@ -44,10 +44,14 @@ def load_head_asset() -> HeadAsset:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FormatError(f"the embedded head cannot be read ({error})", where=str(path), remedy="Reinstall omote.") from error
+        raise FormatError(
+            f"the embedded head cannot be read ({error})", where=str(path), remedy="Reinstall omote."
+        ) from error
     header = json.loads(arrays.pop("header").tobytes())
     if header.get("format") != FORMAT:
-        raise FormatError(f"format {header.get('format')}, expected {FORMAT}", where=str(path), remedy="Reinstall omote.")
+        raise FormatError(
+            f"format {header.get('format')}, expected {FORMAT}", where=str(path), remedy="Reinstall omote."
+        )
     for name in ("identity", "shape", "gradient"):
         field = arrays[name].astype(np.float32)
         arrays[name] = field * arrays.pop(f"{name}_scale").reshape(-1, *[1] * (field.ndim - 1))

@@ -7,7 +7,6 @@ and Face Units 01 (all CC0); ``tools/head`` bakes them.
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import numpy as np
@@ -17,15 +16,20 @@ from torch import Tensor, nn
 from omote.checks import check_shape
 from omote.controls import FACS102
 from omote.rigs.asset import SIDES, HeadAsset, load_head_asset, triangles
+from omote.rigs.constants import (
+    GAZE_PITCH,
+    GAZE_YAW,
+    HEAD_PITCH,
+    HEAD_ROLL,
+    HEAD_YAW,
+    LID_THICKNESS,
+    TONGUE_CURL,
+    TONGUE_TURN,
+)
 from omote.rigs.landmarks import LandmarkEmbedding, load_landmarks
 
-GAZE_YAW, GAZE_PITCH = math.radians(30), math.radians(25)
-HEAD_YAW, HEAD_PITCH, HEAD_ROLL = math.radians(45), math.radians(30), math.radians(30)
-TONGUE_TURN, TONGUE_CURL = math.radians(15), math.radians(50)
 FACS102_ONE = len(FACS102.controls)
 """Index of the constant 1 that stands in for the missing second factor of a plain shape."""
-LID_THICKNESS = 0.0006
-"""Metres between an eyeball and the skin that slides over it."""
 
 
 class FacsRig(nn.Module):
@@ -43,17 +47,43 @@ class FacsRig(nn.Module):
     name = "facs"
 
     faces: Tensor
+    quads: Tensor
     uv: Tensor
     weld: Tensor
     face_part: Tensor
+    template: Tensor
+    expand: Tensor
+    identity_mirror: Tensor
+    identity_explained: Tensor
+    _identity: Tensor
+    _shape: Tensor
+    _gradient: Tensor
+    _node_index: Tensor
+    _node_weight: Tensor
+    _head_weight: Tensor
+    _neck_weight: Tensor
+    _head_joint: Tensor
+    _neck_joint: Tensor
+    _tongue_joint: Tensor
+    _tongue_weight: Tensor
+    _tongue_vertex: Tensor
+    _mirror: Tensor
+    _factor: Tensor
+    _factor_sign: Tensor
+    _ball_L: Tensor
+    _ball_R: Tensor
 
     def __init__(self, asset: HeadAsset) -> None:
         super().__init__()
         self.part_names: tuple[str, ...] = tuple(asset.header["parts"])
         self.shape_names: tuple[str, ...] = tuple(s["name"] for s in asset.header["shapes"])
-        self.activations = [[(FACS102.index(c), float(sign)) for c, sign in s["activation"]] for s in asset.header["shapes"]]
+        self.activations = [
+            [(FACS102.index(c), float(sign)) for c, sign in s["activation"]] for s in asset.header["shapes"]
+        ]
         signs = asset["identity_mirror"]
-        self.identity_space = tuple(f"{'shape' if s > 0 else 'asymmetry'}_{i:02d}" for i, s in enumerate(signs))
+        self.identity_space = tuple(
+            f"{'shape' if s > 0 else 'asymmetry'}_{i:02d}" for i, s in enumerate(signs)
+        )
         self.landmarks: LandmarkEmbedding = load_landmarks()
 
         def keep(name: str, array: np.ndarray) -> None:
@@ -64,7 +94,15 @@ class FacsRig(nn.Module):
         keep("face_part", np.repeat(asset["quad_part"].astype(np.int64), 2))
         for name in ("uv", "weld", "template", "expand", "identity_mirror", "identity_explained"):
             keep(name, asset[name])
-        for name in ("identity", "shape", "gradient", "node_index", "node_weight", "head_weight", "neck_weight"):
+        for name in (
+            "identity",
+            "shape",
+            "gradient",
+            "node_index",
+            "node_weight",
+            "head_weight",
+            "neck_weight",
+        ):
             keep(f"_{name}", asset[name])
         for name in ("head_joint", "neck_joint", "tongue_joint", "tongue_weight", "tongue_vertex", "mirror"):
             keep(f"_{name}", asset[name])
@@ -111,7 +149,9 @@ class FacsRig(nn.Module):
     def stretch(self, identity: Tensor) -> Tensor:
         """(B, U, 3, 3) how the identity stretches space at each vertex; displacements are multiplied by it."""
         nodes = torch.einsum("bi,inrc->bnrc", identity, self._gradient)
-        blended = torch.einsum("buk,bukrc->burc", self._node_weight.expand(len(identity), -1, -1), nodes[:, self._node_index])
+        blended = torch.einsum(
+            "buk,bukrc->burc", self._node_weight.expand(len(identity), -1, -1), nodes[:, self._node_index]
+        )
         return torch.eye(3, dtype=identity.dtype, device=identity.device) + blended
 
     def eye_centres(self, identity: Tensor) -> Tensor:
@@ -123,7 +163,9 @@ class FacsRig(nn.Module):
         """(B, 2) metres."""
         neutral, centres = self.neutral(identity), self.eye_centres(identity)
         balls = (neutral[:, self._ball_L], neutral[:, self._ball_R])
-        return torch.stack([(b - centres[:, i, None]).norm(dim=2).mean(1) for i, b in enumerate(balls)], dim=1)
+        return torch.stack(
+            [(b - centres[:, i, None]).norm(dim=2).mean(1) for i, b in enumerate(balls)], dim=1
+        )
 
     def eye_rotations(self, controls: Tensor) -> Tensor:
         """(B, 2, 3, 3) rotation of the left and right eyeball: yaw about +y, then pitch in the turned frame (Fick)."""
@@ -153,12 +195,12 @@ class FacsRig(nn.Module):
         """
         check_shape("controls", controls, "B", len(FACS102.controls))
         check_shape("identity", identity, "B", len(self.identity_space))
-        if len(identity) != len(controls):
-            identity = identity.expand(len(controls), -1)
-        neutral = self.neutral(identity)
+        # One identity for many frames is prepared once.
+        neutral = self.neutral(identity).expand(len(controls), -1, -1)
+        stretch = self.stretch(identity).expand(len(controls), -1, -1, -1)
         moved = self._turn_tongue(neutral, controls)
         offset = torch.einsum("bs,suc->buc", self.activate(controls), self._shape)
-        moved = moved + torch.einsum("burc,buc->bur", self.stretch(identity), offset)
+        moved = moved + torch.einsum("burc,buc->bur", stretch, offset)
         moved = self._close_lids(moved, neutral, controls)
         moved = self._turn_eyes(moved, controls)
         return self._turn_head(moved, controls)[:, self.expand]
@@ -172,7 +214,9 @@ class FacsRig(nn.Module):
             share = (0.55, 0.25, 0.12, 0.08)[k]
             bend = -pitch * TONGUE_TURN * share - (curl * TONGUE_CURL / 2 if k >= bones - 2 else 0 * curl)
             weight = self._tongue_weight[:, k].expand(len(points), -1)
-            turn = _rotation_y(weight * (yaw * TONGUE_TURN * share)[:, None]) @ _rotation_x(weight * bend[:, None])
+            turn = _rotation_y(weight * (yaw * TONGUE_TURN * share)[:, None]) @ _rotation_x(
+                weight * bend[:, None]
+            )
             joint = self._tongue_joint[k] + shift
             tongue = joint + torch.einsum("btrc,btc->btr", turn, tongue - joint)
         return points.index_copy(1, self._tongue_vertex, tongue)

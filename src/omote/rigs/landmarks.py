@@ -50,4 +50,6 @@ def load_landmarks() -> LandmarkEmbedding:
                 stored["weight"].astype(np.float32),
             )
     except (OSError, ValueError, KeyError) as error:
-        raise FormatError(f"the landmark embedding cannot be read ({error})", where=str(path), remedy="Reinstall omote.") from error
+        raise FormatError(
+            f"the landmark embedding cannot be read ({error})", where=str(path), remedy="Reinstall omote."
+        ) from error
