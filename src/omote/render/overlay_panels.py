@@ -295,7 +295,7 @@ class HeadPainter:
         spots = np.round((_project(vertices, camera) - 0.5) * 2**_SHIFT).astype(np.int32)
         mask = np.zeros(drawn.alpha.shape, np.uint8)
         cv2.polylines(mask, list(spots[edges]), False, 255, 1, cv2.LINE_AA, _SHIFT)
-        return np.asarray(mask, np.float32) / 255
+        return np.asarray(mask / np.float32(255), np.float32)
 
     @staticmethod
     def _hidden(
