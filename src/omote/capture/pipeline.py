@@ -140,13 +140,7 @@ def _capture_video(
 ) -> list[Captured]:
     reader = open_video(path, prefetch=True, max_side=VIDEO_SIDE)
     expected = None if reader.frame_count is None else 2 * reader.frame_count  # detection, then the fit
-    frames = iter(reader)
-    try:
-        tracks = detect_video(
-            frames, face, None if progress is None else lambda done: progress(done, expected)
-        )
-    finally:
-        frames.close()
+    tracks = detect_video(reader, face, None if progress is None else lambda done: progress(done, expected))
     total = 2 * len(tracks)
     solved = None if progress is None else lambda done: progress(len(tracks) + done, total)
     return _solve(tracks, smooth, options, solved, source, reader.scale)
