@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +103,11 @@ def capture_image(
     """Capture the faces of one image (H, W, 3) uint8 RGB; see `capture_file`."""
     size = (image.shape[1], image.shape[0])
     fitter = LandmarkFitter(options)
-    with FaceDetector("image") as detector:
-        found = _choose(detector.find(image), face)
-        fits = []
-        for candidate in found:
-            refined = detector.refine(image, candidate)
-            fits.append((refined, fitter.fit_photo(observe(refined.landmarks, size, refined.scores))))
+    detector = _image_detector()
+    fits = []
+    for candidate in _choose(detector.find(image), face):
+        refined = detector.refine(image, candidate)
+        fits.append((refined, fitter.fit_photo(observe(refined.landmarks, size, refined.scores))))
     human = [(seen, fit) for seen, fit in fits if fit.surprise <= NOT_HUMAN]
     if not human:
         raise NoFaceError(_NOT_HUMAN[0], remedy=_NOT_HUMAN[1])
@@ -187,6 +187,17 @@ def _to_own_size(solved: Solved, scale: float) -> None:
     if scale != 1.0:
         solved.focal /= scale
         solved.size = (round(solved.size[0] / scale), round(solved.size[1] / scale))
+
+
+_this_thread = threading.local()
+
+
+def _image_detector() -> FaceDetector:
+    """The detector for images, kept for the next one; each thread has its own, since they cannot be shared."""
+    if not hasattr(_this_thread, "detector"):
+        _this_thread.detector = FaceDetector("image")
+    detector: FaceDetector = _this_thread.detector
+    return detector
 
 
 def _choose(faces: list[Face], choice: FaceChoice) -> list[Face]:
