@@ -182,6 +182,7 @@ def smooth_take(
             calm = smooth(values, times[part], strength, noise=noise)
             solved.controls[part] = [table.controls(v) for v in np.clip(calm, table.low, table.high)]
             _smooth_pose(solved, part, times[part], strength)
+    solved.hold_lost(found)  # what they hold is the smoothed frame
 
 
 def _smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> None:
