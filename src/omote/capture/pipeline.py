@@ -18,7 +18,7 @@ from omote.capture.fit import Fit, FitOptions, LandmarkFitter
 from omote.capture.landmarker import Face
 from omote.capture.observation import observe
 from omote.capture.take import Solved, smooth_take, solve_take, to_performance
-from omote.capture.tracks import TrackSet, detect_video
+from omote.capture.tracks import TrackSet, detect_video, select_tracks
 from omote.errors import InputError, NoFaceError
 from omote.media import is_video, open_video, read_image
 from omote.performance import Performance
@@ -202,6 +202,7 @@ def _image_detector() -> FaceDetector:
 
 def _choose(faces: list[Face], choice: FaceChoice) -> list[Face]:
     """The faces asked for of those found, largest first."""
+    select_tracks([], choice)  # refuses what is not a choice
     if not faces:
         raise NoFaceError(
             "no face was found", remedy="Is a face visible, and larger than a thirtieth of the image?"
