@@ -409,3 +409,21 @@ def test_rotation_matrix() -> None:
     assert rotation_matrix(np.zeros(3)) == pytest.approx(np.eye(3))
     small = np.array([1e-9, 2e-9, -1e-9])
     assert rotation_matrix(small) @ [1, 0, 0] == pytest.approx([1, -1e-9, -2e-9], abs=1e-15)
+
+
+def test_far_faces(model: LandmarkModel) -> None:
+    """Depth and focal length of a far face are almost one variable."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        points, _ = seen(
+            model,
+            controls_of(corner_pull_L=0.5, corner_pull_R=0.5),
+            turn=(0, 0.2, 0),
+            place=(0.9, 0.3, -4.2),
+            size=(1100, 440),
+            focal=1980,
+        )
+        points += rng.normal(0, 0.1, points.shape)
+        fit = LandmarkFitter().fit_photo(observe(points.astype(np.float32), (1100, 440), some_scores()))
+        assert fit.error < 0.01
+        assert fit.controls[FACS102.match("corner_pull_?")].min() > 0.3

@@ -112,3 +112,17 @@ def test_it_never_gets_worse() -> None:
     )
     assert found.cost == min(costs)
     assert found.cost < 2.01
+
+
+def test_rounding_may_leave_the_matrix_indefinite() -> None:
+    """As single precision does to two variables that are nearly one."""
+    matrix = 1e8 * np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1e-8]])
+    matrix[0, 0] -= 20.0
+    assert np.linalg.eigvalsh(matrix)[0] < 0
+    gradient = np.array([1e8, 1e8, -1.0])
+    system = System(np.zeros(3), 1.0, gradient, matrix, np.zeros(3))
+    step = boxed_step(system, np.full(3, -np.inf), np.full(3, np.inf), 0.0)
+    assert step == pytest.approx([-0.5, -0.5, 1.0], abs=1e-3)
+    hopeless = System(np.zeros(3), 1.0, gradient, -np.eye(3), np.zeros(3))
+    with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
+        boxed_step(hopeless, np.full(3, -np.inf), np.full(3, np.inf), 0.0)

@@ -48,7 +48,7 @@ def boxed_step(system: System[State], low: Array, high: Array, damping: float) -
         right = -(gradient[free] + rows[:, fixed] @ step[fixed])
         _, solution, failed = dposv(rows[:, free], right)
         if failed:
-            raise np.linalg.LinAlgError("the normal equations are not positive definite")
+            return boxed_step(system, low, high, _more_damping(damping))
         step[free] = solution
         target = values + step
         leaving = ~held & ((target < low) | (target > high))
@@ -57,6 +57,18 @@ def boxed_step(system: System[State], low: Array, high: Array, damping: float) -
         step[leaving] = np.clip(target, low, high)[leaving] - values[leaving]
         held |= leaving
     return np.clip(values + step, low, high) - values
+
+
+def _more_damping(damping: float) -> float:
+    """Matrices are summed in single precision: two variables that hardly differ (depth and focal length of a
+    far face) can leave them indefinite by that much, which damping mends.
+
+    Raises:
+        LinAlgError: the matrix is not the sum of squares at all.
+    """
+    if not damping < 1.0:
+        raise np.linalg.LinAlgError("the normal equations are not positive definite")
+    return max(10 * damping, 1e-6)
 
 
 def minimise(
