@@ -60,8 +60,10 @@ def boxed_step(system: System[State], low: Array, high: Array, damping: float) -
 
 
 def _more_damping(damping: float) -> float:
-    """Matrices are summed in single precision: two variables that hardly differ (depth and focal length of a
-    far face) can leave them indefinite by that much, which damping mends.
+    """The next damping to try on a matrix that is not positive definite.
+
+    Matrices are summed in single precision: two variables that hardly differ (depth and focal length of a far
+    face) can leave them indefinite by that much.
 
     Raises:
         LinAlgError: the matrix is not the sum of squares at all.
