@@ -69,7 +69,8 @@ def photos(folder: Path, gaze: dict[str, float]) -> dict[str, float | None]:
         else:
             errors.append(error)
         print(
-            f"  {path.name:16s} {error:5.2f}   eyes {both[0]:4.1f} and {both[1]:4.1f} degrees off the camera   {seconds[-1]:.2f} s {note}"
+            f"  {path.name:16s} {error:5.2f}   eyes {both[0]:4.1f} and {both[1]:4.1f} degrees off the camera"
+            f"   {seconds[-1]:.2f} s {note}"
         )
     if not errors:
         return {"photo_error_mean": None, "photo_error_worst": None, "photo_seconds_median": None}
@@ -132,7 +133,8 @@ def videos(folder: Path, gaze: dict[str, float]) -> dict[str, float | None]:
         if path.stem in LOOK_AT_CAMERA:
             gaze[path.stem] = max(gaze_to_camera(found.performance))
         print(
-            f"  {path.name:16s} {error:5.2f}   {np.median(correlation):.3f} over {len(correlation):2d} channels   {spent / alone:.2f} x   {len(track.found)} frames"
+            f"  {path.name:16s} {error:5.2f}   {np.median(correlation):.3f} over {len(correlation):2d} channels"
+            f"   {spent / alone:.2f} x   {len(track.found)} frames"
         )
     scratch.unlink(missing_ok=True)
     if not errors:
@@ -141,7 +143,8 @@ def videos(folder: Path, gaze: dict[str, float]) -> dict[str, float | None]:
         )
     kept = float(np.median(blinks)) if blinks else None
     print(
-        f"  mean {np.mean(errors):.3f}   median correlation {np.median(correlations):.3f}   cost {ours / theirs:.2f} x   {len(blinks)} blinks keep {kept}"
+        f"  mean {np.mean(errors):.3f}   median correlation {np.median(correlations):.3f}   cost {ours / theirs:.2f} x"
+        f"   {len(blinks)} blinks keep {kept}"
     )
     return {
         "video_error_mean": round(float(np.mean(errors)), 4),
@@ -192,7 +195,8 @@ def exact_landmarks(count: int = 60, seed: int = 11) -> dict[str, float]:
         found.append(fit.values)
     correlation = float(np.corrcoef(np.ravel(truth), np.ravel(found))[0, 1])
     print(
-        f"\nexact landmarks: {count} random heads, correlation of {np.size(truth)} recovered with true variables {correlation:.4f}"
+        f"\nexact landmarks: {count} random heads, correlation of {np.size(truth)} recovered with true variables"
+        f" {correlation:.4f}"
     )
     return {"exact_landmark_correlation": round(correlation, 5)}
 
@@ -210,7 +214,8 @@ def still(frames: int = 100, seed: int = 5) -> dict[str, float]:
     deviation = found.performance.controls.std(0)
     worst = int(np.argmax(deviation))
     print(
-        f"\nstill photo x {frames}: deviation of controls, mean {deviation.mean():.5f}, largest {deviation[worst]:.5f} ({FACS102.names[worst]})"
+        f"\nstill photo x {frames}: deviation of controls, mean {deviation.mean():.5f},"
+        f" largest {deviation[worst]:.5f} ({FACS102.names[worst]})"
     )
     return {
         "still_noise_std": round(float(deviation.mean()), 6),
@@ -223,7 +228,8 @@ def main() -> None:
     parser.add_argument("--media", type=Path, default=SHARED, help="a folder with photos/ and videos/")
     arguments = parser.parse_args()
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, one thread a process"
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},"
+        " one thread a process"
     )
     gaze: dict[str, float] = {}
     figures: dict[str, Any] = {}
@@ -245,7 +251,8 @@ def raster() -> dict[str, float]:
     )
     figures = json.loads(run.stdout.splitlines()[-1])
     print(
-        f"\nrasteriser, head at 512 x 512: {figures['raster_ms_512']:.2f} ms, {figures['ratio']:.2f} of a numba z-buffer's time"
+        f"\nrasteriser, head at 512 x 512: {figures['raster_ms_512']:.2f} ms,"
+        f" {figures['ratio']:.2f} of a numba z-buffer's time"
     )
     return {"raster_ms_512": figures["raster_ms_512"], "raster_over_numba": figures["ratio"]}
 

@@ -231,7 +231,8 @@ def embed(
     spread = np.median(miss, axis=0)
     weight = np.clip(3.0 / np.maximum(spread, 3.0), 0.25, 1.0)
     print(
-        f"{len(seen)} of {2 * len(EXPRESSIONS) * len(VIEWS)} renders detected; median error {np.median(miss):.2f} px, worst landmark {spread.max():.1f} px"
+        f"{len(seen)} of {2 * len(EXPRESSIONS) * len(VIEWS)} renders detected; "
+        f"median error {np.median(miss):.2f} px, worst landmark {spread.max():.1f} px"
     )
     return {
         "vertices": corners.astype(np.int16),

@@ -94,8 +94,12 @@ class Fit:
 
 @dataclass(frozen=True)
 class Terms:
-    """Residuals (2, K) in standard deviations, weights (K,), and derivatives (n, 2, K): of the identity if asked
-    for (I), the pose (6) and the variables. Cost = sum(weight * residual^2) / 2.
+    """One frame's landmark terms; their cost is sum(weight * residual^2) / 2.
+
+    Attributes:
+        residual: (2, K) in standard deviations.
+        weight: (K,).
+        slope: (n, 2, K) derivatives: by the identity (I) if asked for, the pose (6) and the variables.
     """
 
     residual: Array

@@ -1,6 +1,6 @@
 """The embedded rig at its 478 landmarks, in numpy, with analytic derivatives: what the fit evaluates hundreds of times.
 
-It repeats ``FacsRig.forward`` for the few vertices that carry landmarks (tests hold the two together), in float64. Head,
+It repeats ``FacsRig.forward`` for the few vertices that carry landmarks (tests hold the two together). Head,
 tongue and ear controls have no landmark evidence and are left out: they stay at their neutral value.
 
 Names: M vertices that matter, K = 478 landmarks, S shapes, C = 102 controls, I identity coefficients.

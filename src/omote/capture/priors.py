@@ -1,7 +1,7 @@
 """What the fit believes before it looks: ranges, spreads, symmetry, and MediaPipe's scores where they are alive.
 
-The solver's variables are the FACS-102 controls with two changes: left/right jaw and mouth are one signed variable each, and
-controls that 478 landmarks cannot show (tongue, ears, head on neck) are absent and keep their neutral value.
+The solver's variables are the FACS-102 controls with two changes: left/right jaw and mouth are one signed variable
+each, and controls that 478 landmarks cannot show (tongue, ears, head on neck) are absent and keep their neutral value.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Smoothing over time without lag: small jitter goes, fast large moves such as blinks stay.
 
-A bilateral filter in time (Tomasi and Manduchi 1998): each frame is the mean of its neighbours, weighted by how near they
-are in time and how near in value. It is symmetric in time, so nothing lags. The value range is a few times the usual noise, so
-steady noise is averaged while whatever is larger passes.
+A bilateral filter in time (Tomasi and Manduchi 1998): each frame is the mean of its neighbours, weighted by how near
+they are in time and how near in value. It is symmetric in time, so nothing lags. The value range is a few times the
+usual noise, so steady noise is averaged while whatever is larger passes.
 """
 
 from __future__ import annotations

@@ -80,7 +80,9 @@ class Solved:
 
 
 def choose_key_frames(track: Track, most: int = KEY_FRAMES) -> NDArray[np.int64]:
-    """Frames (at most ``most``, fewer in short takes) that between them show most: the calmest frontal one, then ever the most different.
+    """Frames (at most ``most``, fewer in short takes) that between them show most.
+
+    The calmest frontal one comes first, then ever the one most different from those chosen.
 
     Different means in head direction and in the face's scores; what is seen once for a single frame (a misdetection,
     a blur) is not chosen, since its neighbours do not look like it.

@@ -30,7 +30,7 @@ def fitted_landmarks(performance: Performance) -> Array:
 
 
 def landmark_error(performance: Performance, landmarks: NDArray[np.float32]) -> Array:
-    """(T,) mean distance of fitted and detected landmarks (T, 478, 2), share of the outer-eye-corner distance; NaN if none."""
+    """(T,) mean distance to detected landmarks (T, 478, 2), share of the outer-eye-corner distance; NaN if none."""
     away = np.linalg.norm(fitted_landmarks(performance) - landmarks, axis=2).mean(1)
     eyes = landmarks[:, OUTER_CORNERS[0]] - landmarks[:, OUTER_CORNERS[1]]
     return away / np.linalg.norm(eyes, axis=1)

@@ -1,8 +1,8 @@
 """The embedded rig: 102 FACS-derived controls on a CC0 head, differentiable in controls and identity.
 
 Order of evaluation: identity, tongue rotation, expression shapes (adapted to the identity), eyelid closure, lids kept
-outside the eyeballs, eyeball rotation, head rotation. Facts and sources: the head and its shapes come from MakeHuman, MPFB2
-and Face Units 01 (all CC0); ``tools/head`` bakes them.
+outside the eyeballs, eyeball rotation, head rotation. Sources: the head and its shapes come from MakeHuman,
+MPFB2 and Face Units 01 (all CC0); ``tools/head`` bakes them.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class FacsRig(nn.Module):
         return torch.stack(turns, dim=1)
 
     def head_rotation(self, controls: Tensor) -> Tensor:
-        """(B, 3, 3) rotation of the head controls: yaw about +y, pitch up about -x, roll towards the left shoulder about -z."""
+        """(B, 3, 3) rotation of the head: yaw about +y, pitch up about -x, roll to the left shoulder about -z."""
         yaw, pitch, roll = (controls[:, FACS102.index(f"head_{n}")] for n in ("yaw", "pitch", "roll"))
         return _rotation_y(yaw * HEAD_YAW) @ _rotation_x(-pitch * HEAD_PITCH) @ _rotation_z(-roll * HEAD_ROLL)
 
@@ -228,7 +228,7 @@ class FacsRig(nn.Module):
             value = getattr(self, f"_closure_{side}_value")
             amount = controls[:, FACS102.index(f"lid_close_{side}"), None, None]
             points = points.index_add(1, row, amount * (value[:, None] * points[:, column]))
-            ball, lid, rim = (getattr(self, f"_{name}_{side}") for name in ("ball", "lid", "rim"))
+            ball, lid = (getattr(self, f"_{name}_{side}") for name in ("ball", "lid"))
             centre = neutral[:, ball].mean(1, keepdim=True)
             radius = (neutral[:, ball] - centre).norm(dim=2).mean(1)[:, None]
             least = torch.minimum((neutral[:, lid] - centre).norm(dim=2), radius + LID_THICKNESS)
