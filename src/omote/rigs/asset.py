@@ -22,7 +22,8 @@ class HeadAsset:
     """What ``tools/head/bake.py`` wrote. V: vertices, U: the same welded along UV seams, I: identity, S: shapes.
 
     ``arrays`` holds the remaining arrays by name: ``template`` (U, 3) metres, ``identity`` (I, U, 3),
-    ``shape`` (S, U, 3), ``gradient`` (I, N, 3, 3), ``expand`` (V,) welded index of each vertex, ``uv`` (V, 2), ``quads`` (Q, 4), ...
+    ``shape`` (S, U, 3), ``gradient`` (I, N, 3, 3), ``expand`` (V,) welded index of each
+    vertex, ``uv`` (V, 2), ``quads`` (Q, 4), ...
     """
 
     header: dict[str, Any]

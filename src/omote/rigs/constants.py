@@ -14,7 +14,8 @@ LID_THICKNESS = 0.0006
 """Metres between an eyeball and the skin that slides over it."""
 PUPIL_OUTWARD, PUPIL_DOWNWARD = math.radians(4.0), math.radians(4.4)
 """Where the pupil is at gaze 0. People's pupils lie temporal of the line of sight (angle kappa, 3-5 degrees);
-MakeHuman's adult looks 4.4 degrees down of the head's z axis at rest, which is where the middle of the lids' opening is."""
+MakeHuman's adult looks 4.4 degrees down of the head's z axis at rest, where the
+middle of the lids' opening is."""
 
 
 def pupil_rotation(side: str) -> NDArray[np.float64]:
