@@ -34,6 +34,7 @@ def main() -> None:
     for entry in strongest[:6]:
         print(f"  {entry['control']:22} {entry['high']:.2f}")
 
+    args.output.mkdir(parents=True, exist_ok=True)
     stem = args.output / photo.stem
     performance.save(stem.with_suffix(".omote"))
     performance.export(stem.with_suffix(".glb"), targets=args.targets)

@@ -24,7 +24,7 @@ def _needs() -> None:
 @pytest.fixture(scope="module")
 def photo_take(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the first example makes; the later ones start from it."""
-    folder = tmp_path_factory.mktemp("examples")
+    folder = tmp_path_factory.mktemp("examples") / "made"
     with pytest.MonkeyPatch.context() as patch:
         run("01_photo_to_glb.py", "-o", folder, monkeypatch=patch)
     return folder / "astronaut.omote"
