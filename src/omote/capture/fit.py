@@ -276,11 +276,13 @@ class LandmarkFitter:
         return Terms(residual, weight, np.concatenate(slopes))
 
     def _weights(self, state: State, observation: Observation, residual: Array, camera: Array) -> Array:
-        """(K,) trust: place on the surface, facing the camera, open eyes for irises, no outlier (Cauchy)."""
+        """(K,) trust: steady place, within the image, facing the camera, open eyes for irises, no outlier."""
         options = self.options
         normal = self.model.normals @ state.pose.rotation.T
         facing = -np.einsum("kc,kc->k", normal, camera) / np.linalg.norm(camera, axis=1)
         weight = self.model.weight * _smoothstep(facing, -0.3, 0.3)
+        outside = ((observation.landmarks < 0) | (observation.landmarks > observation.size)).any(1)
+        weight[outside] *= 0.1  # beyond the image's border the detector guesses
         weight[IRISES] *= 2.0
         for side, iris in (("R", slice(468, 473)), ("L", slice(473, 478))):
             closed = state.values[self._lid[side]]
