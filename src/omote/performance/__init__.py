@@ -131,7 +131,8 @@ class Performance:
         Returns:
             frames, seconds, fps, faces_found (share of frames with confidence above 0), mean_confidence,
             space, controls (count), most_active (list of control, low, high over frames with a face, the most
-            active first), identity (rig name to count), camera, evidence_per_control, method and source.
+            active first), identity (rig name to count), camera, unseen_controls (no evidence in any
+            frame; None: not known), method and source.
         """
         return summarize(self)
 

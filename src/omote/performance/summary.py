@@ -42,7 +42,15 @@ def summarize(performance: Performance) -> dict[str, Any]:
             "size_px": list(camera.size),
             "horizontal_fov_degrees": round(math.degrees(camera.field_of_view), 3),
         },
-        "evidence_per_control": p.control_confidence is not None,
+        "unseen_controls": _unseen(p),
         "method": p.source.get("method"),
         "source": dict(p.source),
     }
+
+
+def _unseen(p: Performance) -> list[str] | None:
+    """Controls that no evidence constrained in any frame, so that they sit at their prior; None if not known."""
+    if p.control_confidence is None:
+        return None
+    most = p.control_confidence.max(0)
+    return [name for name, share in zip(p.space.names, most, strict=True) if share < 0.05]
