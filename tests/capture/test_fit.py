@@ -262,6 +262,23 @@ def test_irises_behind_lids_do_not_count(model: LandmarkModel) -> None:
     assert closed[468:473] == pytest.approx(opened[468:473], rel=0.05)
 
 
+def test_landmarks_beyond_the_border_count_less(model: LandmarkModel) -> None:
+    """There the detector guesses."""
+    controls = controls_of()
+    points, pose = seen(model, controls, turn=(0, 0, 0), place=(0, 0, -0.6))
+    state = State(pose, model.prepare(np.zeros(model.identities)), np.zeros(len(variables().positive)))
+    whole = Observation(points, 100.0, SIZE, None)
+    fitter = LandmarkFitter()
+    # Cropped alike on both sides, so that the pinhole's axis stays where it is.
+    cut = Observation(points - (212, 0), 100.0, (88, 512), None)
+    inside = fitter.terms(state, whole).weight
+    weight = fitter.terms(state, cut).weight
+    outside = (cut.landmarks < 0).any(1) | (cut.landmarks > cut.size).any(1)
+    assert outside.sum() > 100
+    assert weight[outside] == pytest.approx(0.1 * inside[outside], rel=0.05, abs=1e-4)
+    assert weight[~outside] == pytest.approx(inside[~outside], rel=0.05)
+
+
 def test_an_outlier_counts_little(model: LandmarkModel) -> None:
     points, pose = seen(model, controls_of())
     points[10] += 60.0

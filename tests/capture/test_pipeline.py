@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,6 +136,12 @@ def test_all_faces_largest_first(pair: Pixels) -> None:
 def test_a_face_that_is_not_there(picture: Pixels) -> None:
     with pytest.raises(NoFaceError, match=r"there is no face 3.*Found 1"):
         capture_image(picture, face=3)
+
+
+@pytest.mark.parametrize("choice", [-1, "biggest", True])
+def test_what_is_no_choice_of_face(picture: Pixels, choice: Any) -> None:
+    with pytest.raises(InputError, match="is not a choice of face"):
+        capture_image(picture, face=choice)
 
 
 def test_no_face() -> None:

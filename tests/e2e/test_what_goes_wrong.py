@@ -136,6 +136,10 @@ def test_half_a_face(picture: Pixels, capture: Run, tmp_path: Path) -> None:
         (take,) = assert_made(made)
         assert take.confidence[0] > 0
         assert_smiles(take)
+        assert take.control_confidence is not None
+        for name in ("brow_outer_up", "cheek_raise", "lid_close"):  # her left side is not in the picture
+            left, right = (take.control_confidence[0, FACS102.index(f"{name}_{s}")] for s in "LR")
+            assert left < 0.8 * right
     else:
         assert_refused(made, "half.png")
 
