@@ -279,13 +279,13 @@ class HeadPainter:
         strength = self.WIRES * float(
             np.clip(np.ptp(spots[:468, 1]) / 400, 0.35, 1.0)
         )  # small faces: denser wires
-        wires = self._wires(drawn, vertices, camera) * share * strength
+        wires = self._wires(drawn, vertices, camera) * share * (self.WIRES * size)
         below = picture.astype(np.float32)
         mixed = below + (drawn.rgb * 255 - below) * (share * self.OPACITY)[..., None]
         mixed += (255 - mixed) * wires[..., None]
         result = np.asarray(cv2.convertScaleAbs(mixed), np.uint8)
         hidden = self._hidden(drawn.depth, marks, camera, 0.02)
-        return draw_contours(result, spots, colour=FITTED, opacity=0.75, hidden=hidden)
+        return draw_contours(result, spots, colour=FITTED, opacity=0.35 + 0.4 * size, hidden=hidden)
 
     def _wires(self, drawn: Any, vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
         import cv2
