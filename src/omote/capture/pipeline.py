@@ -36,6 +36,7 @@ _NOT_HUMAN = (
     "Omote's rig is human; try a clearer or more frontal picture.",
 )
 METHOD = "landmark fit"
+_MUCH_OUTSIDE = 0.15
 
 _log = logging.getLogger("omote.capture")
 
@@ -167,6 +168,7 @@ def _solve(
             _log.warning(
                 "no face in %d of %d frames; they hold the last one and have confidence 0", lost, len(tracks)
             )
+        _warn_of_border(track.landmarks, tracks.size)
         solved = solve_take(track, tracks.size, tracks.shots, fitter, progress)
         if solved.surprise > NOT_HUMAN_VIDEO:
             _log.warning("a face that does not look human was left out")
@@ -217,7 +219,19 @@ def _choose(faces: list[Face], choice: FaceChoice) -> list[Face]:
     return [faces[index]]
 
 
+def _warn_of_border(landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
+    """Say so if much of a face (..., 478, 2 or 3) px lies outside the picture, where landmarks are guessed."""
+    points = landmarks[..., :2]
+    outside = ((points < 0) | (points > size)).any(-1)
+    share = float(outside[np.isfinite(points).all(-1)].mean())
+    if share > _MUCH_OUTSIDE:
+        _log.warning(
+            "%.0f %% of the landmarks lie outside the picture; that part of the face is guessed", 100 * share
+        )
+
+
 def _captured_photo(seen: Face, fit: Fit, size: tuple[int, int], source: dict[str, Any]) -> Captured:
+    _warn_of_border(seen.landmarks, size)
     solved = Solved.empty(1, fit.identity, fit.pose.focal, size)
     solved.put(0, fit)
     performance = to_performance(solved, np.zeros(1), source)

@@ -41,7 +41,7 @@ def smooth(values: Array, times: Array, strength: float, *, noise: float | Array
     reach = 3 * sigma
     deviation = 2 * strength * np.asarray(noise)
     spread = _RANGE * deviation
-    guide = _local_mean(values, times, sigma=min(sigma, 0.035), reach=0.1)
+    guide = _local_mean(values, times, sigma=min(sigma, 0.035), reach=0.105)
     first = np.searchsorted(times, times - reach, "left")
     last = np.searchsorted(times, times + reach, "right")
     widest = int((last - first).max())
