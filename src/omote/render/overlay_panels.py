@@ -276,9 +276,7 @@ class HeadPainter:
         share = np.minimum(share, drawn.alpha)
         marks = self.rig.landmarks.apply(vertices)
         spots = _project(marks, camera)
-        strength = self.WIRES * float(
-            np.clip(np.ptp(spots[:468, 1]) / 400, 0.35, 1.0)
-        )  # small faces: denser wires
+        size = float(np.clip(np.ptp(spots[:468, 1]) / 400, 0.35, 1.0))  # fainter lines on small faces
         wires = self._wires(drawn, vertices, camera) * share * (self.WIRES * size)
         below = picture.astype(np.float32)
         mixed = below + (drawn.rgb * 255 - below) * (share * self.OPACITY)[..., None]
