@@ -85,9 +85,10 @@ def test_the_overlay_shows_the_photo_and_the_head(
     assert width % 4 == 0
     panels = sheet.reshape(height, 4, width // 4, 3).transpose(1, 0, 2, 3).astype(float)
     assert panels[1].mean() < 0.75 * panels[0].mean()  # dimmed, with dots
-    middle = (slice(height // 3, 2 * height // 3), slice(width // 12, width // 6))
-    blue = panels[3][middle][..., 2].mean() - panels[3][middle][..., 0].mean()
-    assert blue > 20 + panels[0][middle][..., 2].mean() - panels[0][middle][..., 0].mean()
+    middle = (slice(height // 4, 3 * height // 4), slice(width // 16, 3 * width // 16))
+    changed = np.abs(panels[3] - panels[0]).mean(2) > 12
+    assert changed[middle].mean() > 0.4  # the head lies over the face
+    assert changed[: height // 12].mean() < 0.02  # and not over what is above it
 
 
 def test_a_second_run_has_nothing_to_do(
@@ -147,7 +148,7 @@ def test_a_video(clip: Path, tmp_path: Path) -> None:
     assert (result["frames"], result["faces"]) == (50, 1)
     assert result["confidence"] > 0.9
     with open_video(tmp_path / "drift_overlay.mp4") as overlay:
-        assert overlay.size[0] == 4 * 384
+        assert overlay.size[0] == 2 * overlay.size[1]
         assert overlay.fps == pytest.approx(25, rel=0.02)
         assert sum(1 for _ in overlay) == 50
     take = Performance.load(tmp_path / "drift.omote")

@@ -9,6 +9,7 @@ from omote.errors import InputError
 from omote.render.albedo import AlbedoParams, paint_albedo
 from omote.render.texels import atlas_texels
 from omote.rigs.asset import load_head_asset
+from omote.rigs.constants import pupil_rotation
 
 SIZE = 512
 
@@ -59,7 +60,8 @@ def test_eyes_have_pupil_iris_and_white(picture: np.ndarray, side: str) -> None:
     texels = atlas_texels(SIZE)
     offset = texels.position - asset["template"][asset[f"ball_{side}"]].mean(0)
     eye = (texels.part == asset.header["parts"].index(f"eye_{side}")) & (offset[:, 2] > 0.004)
-    radius = np.hypot(offset[:, 0], offset[:, 1])
+    resting = offset @ pupil_rotation(side)  # the pupil rests a little outward and down
+    radius = np.hypot(resting[:, 0], resting[:, 1])
     values = picture[texels.row, texels.column]
     pupil, iris, white = (
         values[eye & (radius > low) & (radius < high)].mean()

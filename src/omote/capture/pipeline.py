@@ -222,8 +222,8 @@ def _choose(faces: list[Face], choice: FaceChoice) -> list[Face]:
 def _warn_of_border(landmarks: NDArray[np.float32], size: tuple[int, int]) -> None:
     """Say so if much of a face (..., 478, 2 or 3) px lies outside the picture, where landmarks are guessed."""
     points = landmarks[..., :2]
-    outside = ((points < 0) | (points > size)).any(-1)
-    share = float(outside[np.isfinite(points).all(-1)].mean())
+    outside = np.any((points < 0) | (points > size), axis=-1)
+    share = float(outside[np.all(np.isfinite(points), axis=-1)].mean())
     if share > _MUCH_OUTSIDE:
         _log.warning(
             "%.0f %% of the landmarks lie outside the picture; that part of the face is guessed", 100 * share
