@@ -24,7 +24,7 @@ _USUAL_IDENTITY = 8.0
 """Length of the identity vector that fits of people hardly reach (4 to 7 are usual)."""
 _SKULL_POINTS = 12.0
 """The skull's many vertices move together and count as so many."""
-_FAR = 0.012
+_FAR = 0.015
 """A frame whose landmarks move by more than this share of the eye distance gets a second Jacobian."""
 
 
@@ -193,7 +193,7 @@ class LandmarkFitter:
         return self.describe(found.state, observation, found)
 
     def follow_frame(
-        self, observation: Observation, head: Head, pose: Pose, values: Array, *, steps: int = 3
+        self, observation: Observation, head: Head, pose: Pose, values: Array, *, steps: int = 1
     ) -> Fit:
         """Pose and controls from the frame before: Gauss-Newton steps that share one Jacobian, so that it is fast."""
         low = np.concatenate([self._pose_low, self.table.low])

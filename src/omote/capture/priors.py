@@ -48,6 +48,8 @@ SPREAD = (
 )
 # ARKit channels whose MediaPipe score does not move whatever the face does (ecosystem_formats.md, section 4).
 DEAD_SCORES = ("cheekPuff", "eyeWideLeft", "eyeWideRight", "noseSneerLeft", "noseSneerRight", "tongueOut")
+# mouthClose is small beside a small jawOpen; how far the lips meet is their ratio, which the scores do not carry.
+UNUSED_SCORES = (*DEAD_SCORES, "mouthClose")
 SCORE_SPREAD = 0.12
 """Spread around a control's value as MediaPipe scores it; half of that for the lids, whose scores are the best."""
 SYMMETRY_SPREAD = 0.20
@@ -132,7 +134,7 @@ def variables() -> Variables:
 @cache
 def _score_columns() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """ARKit column of each live MediaPipe score, the scores' rows, and which variables some live score speaks of."""
-    live = [(i, n) for i, n in enumerate(MEDIAPIPE_NAMES) if n in ARKIT52 and n not in DEAD_SCORES]
+    live = [(i, n) for i, n in enumerate(MEDIAPIPE_NAMES) if n in ARKIT52 and n not in UNUSED_SCORES]
     columns = np.array([ARKIT52.index(n) for _, n in live])
     rows = np.array([i for i, _ in live])
     spoken = np.zeros(len(FACS102), bool)
