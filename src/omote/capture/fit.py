@@ -24,7 +24,7 @@ _USUAL_IDENTITY = 8.0
 """Length of the identity vector that fits of people hardly reach (4 to 7 are usual)."""
 _SKULL_POINTS = 12.0
 """The skull's many vertices move together and count as so many."""
-_FAR = 0.015
+_FAR = 0.018
 """A frame whose landmarks move by more than this share of the eye distance gets a second Jacobian."""
 
 
@@ -163,7 +163,7 @@ class LandmarkFitter:
         (fit,) = self.fit_key_frames([observation], iterations=iterations)
         return fit
 
-    def fit_key_frames(self, observations: list[Observation], *, iterations: int = 8) -> list[Fit]:
+    def fit_key_frames(self, observations: list[Observation], *, iterations: int = 6) -> list[Fit]:
         """One identity and focal length for all observations, and a pose and controls for each."""
         focal = FOCAL_OVER_SIDE * max(observations[0].size)
         neutral = self.model.prepare(np.zeros(self.model.identities))
@@ -175,7 +175,7 @@ class LandmarkFitter:
             states.append(self._settle_pose(start, observation))
         joint = _Joint(self, observations, focal)
         found = minimise(
-            joint.build, joint.move, states, joint.low, joint.high, iterations=iterations, tolerance=3e-4
+            joint.build, joint.move, states, joint.low, joint.high, iterations=iterations, tolerance=1e-3
         )
         return [self.describe(s, o) for s, o in zip(found.state, observations, strict=True)]
 
@@ -217,7 +217,7 @@ class LandmarkFitter:
         """The system at a new state with the Jacobian and weights of ``start``, and the true residual there."""
         points = self.model.points(state.head, self.table.controls(state.values))
         residual, _ = self.residual(state.pose, points, observation)
-        prior_cost, prior_gradient, _ = self.control_prior(state.values, observation)
+        prior_cost, prior_gradient, _ = self._prior_gradient(state.values, observation)
         gradient = start.terms.gradient(residual)
         gradient[6:] += prior_gradient
         cost = prior_cost + 0.5 * float((start.terms.weight * residual**2).sum())
@@ -292,10 +292,17 @@ class LandmarkFitter:
 
     def control_prior(self, values: Array, observation: Observation) -> tuple[float, Array, Array]:
         """Cost, gradient (n,) and matrix (n, n) of what is believed about the variables."""
-        options = self.options
+        cost, gradient, diagonal = self._prior_gradient(values, observation)
         matrix = symmetry_matrix().copy()
-        gradient = matrix @ values
+        matrix.flat[:: len(values) + 1] += diagonal
+        return cost, gradient, matrix
+
+    def _prior_gradient(self, values: Array, observation: Observation) -> tuple[float, Array, Array]:
+        """Cost, gradient (n,), and what the prior adds to the matrix's diagonal (n,) besides symmetry."""
+        options = self.options
+        gradient = symmetry_matrix() @ values
         cost = 0.5 * float(values @ gradient)
+        diagonal = np.zeros(len(values))
         pulls = [(values / self.table.spread, self.table.spread, options.sparsity)]
         if observation.expected is not None and options.scores > 0:
             spread = score_spread() / np.sqrt(options.scores)
@@ -307,9 +314,9 @@ class LandmarkFitter:
         ) in pulls:  # Charbonnier: quadratic near the expected value, linear far from it
             slack = np.sqrt(1 + (away / sparse) ** 2)
             gradient += away / (spread * slack)
-            matrix[np.diag_indices_from(matrix)] += 1 / (spread**2 * slack)
+            diagonal += 1 / (spread**2 * slack)
             cost += float((sparse**2 * (slack - 1)).sum())
-        return cost, gradient, matrix
+        return cost, gradient, diagonal
 
     def _frame_system(self, state: State, observation: Observation) -> FrameSystem:
         terms = self.terms(state, observation)

@@ -262,7 +262,10 @@ class LandmarkModel:
         added[inside] += (scale[:, None] - 1) * offset[inside]
         if by_control is None:
             return added, None
-        slope = (by_control @ on_head.closing).reshape(len(FACS102), 3, -1) * np.float32(amount)
+        if amount:
+            slope = (by_control @ on_head.closing).reshape(len(FACS102), 3, -1) * np.float32(amount)
+        else:
+            slope = np.zeros((len(FACS102), 3, len(lid.vertices)), np.float32)
         slope[lid.close] += closing.T
         if len(inside):
             direction = (offset[inside] / distance[inside, None]).T.astype(np.float32)
