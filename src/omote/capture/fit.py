@@ -158,13 +158,21 @@ class LandmarkFitter:
 
     # --- entry points ---------------------------------------------------------------------------------------------
 
-    def fit_photo(self, observation: Observation, *, iterations: int = 40) -> Fit:
-        """Pose, focal length, identity and controls of a single image."""
-        (fit,) = self.fit_key_frames([observation], iterations=iterations)
+    def fit_photo(self, observation: Observation, *, iterations: int = 40, tolerance: float = 4e-3) -> Fit:
+        """Pose, focal length, identity and controls of a single image.
+
+        Args:
+            observation: the landmarks.
+            iterations: most steps.
+            tolerance: stop when a step lowers the cost by less than this share.
+        """
+        (fit,) = self.fit_key_frames([observation], iterations=iterations, tolerance=tolerance)
         return fit
 
-    def fit_key_frames(self, observations: list[Observation], *, iterations: int = 6) -> list[Fit]:
-        """One identity and focal length for all observations, and a pose and controls for each."""
+    def fit_key_frames(
+        self, observations: list[Observation], *, iterations: int = 6, tolerance: float = 1e-3
+    ) -> list[Fit]:
+        """One identity and focal length for all observations, and a pose and controls for each; see `fit_photo`."""
         focal = FOCAL_OVER_SIDE * max(observations[0].size)
         neutral = self.model.prepare(np.zeros(self.model.identities))
         states = []
@@ -175,7 +183,7 @@ class LandmarkFitter:
             states.append(self._settle_pose(start, observation))
         joint = _Joint(self, observations, focal)
         found = minimise(
-            joint.build, joint.move, states, joint.low, joint.high, iterations=iterations, tolerance=1e-3
+            joint.build, joint.move, states, joint.low, joint.high, iterations=iterations, tolerance=tolerance
         )
         return [self.describe(s, o) for s, o in zip(found.state, observations, strict=True)]
 
