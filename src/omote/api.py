@@ -40,7 +40,8 @@ def capture(
         InputError: the file cannot be read.
         WeightsError: the landmarker's model file is missing and cannot be fetched.
     """
-    from omote.capture.pipeline import capture_file, sha256_of
+    from omote.capture.pipeline import capture_file
+    from omote.media.paths import sha256_of
 
     found = capture_file(path, face=face, smooth=smooth, **options)
     digest = sha256_of(Path(path))

@@ -130,7 +130,9 @@ def test_perspective_tells_the_focal_length(model: LandmarkModel) -> None:
     options = replace(EXACT, focal_spread=0.5)
     points, _ = seen(model, controls_of(), focal=500.0, place=(0.0, 0.0, -0.3))
     eyes = float(np.linalg.norm(points[33] - points[263]))
-    fit = LandmarkFitter(options).fit_photo(Observation(points, eyes, SIZE, None), iterations=200, tolerance=3e-4)
+    fit = LandmarkFitter(options).fit_photo(
+        Observation(points, eyes, SIZE, None), iterations=200, tolerance=3e-4
+    )
     assert fit.pose.focal == pytest.approx(500, rel=0.03)
     assert fit.pose.translation[2] == pytest.approx(-0.3, rel=0.03)
 

@@ -13,11 +13,12 @@ from PIL import Image
 
 import omote
 from omote.capture.landmarker import mirror_permutation
-from omote.capture.pipeline import Captured, capture_file, capture_frames, capture_image, sha256_of
+from omote.capture.pipeline import Captured, capture_file, capture_frames, capture_image
 from omote.controls import FACS102
 from omote.errors import InputError, NoFaceError
 from omote.evaluation.capture import gaze_to_camera, landmark_error
 from omote.media import VideoWriter, write_image
+from omote.media.paths import sha256_of
 from omote.performance import Performance
 
 Pixels = NDArray[np.uint8]

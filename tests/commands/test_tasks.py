@@ -22,6 +22,7 @@ from omote.commands.tasks import Busy, Task, expand, locked, parse_face, plan
 from omote.controls import FACS102
 from omote.errors import InputError, NoFaceError
 from omote.media import write_image
+from omote.media.paths import sha256_of
 from omote.performance import Camera, Performance
 
 
@@ -135,7 +136,7 @@ def test_what_a_capture_leaves(task: Task, pipeline: list[Task]) -> None:
         "me_overlay.png",
     ]
     source = Performance.load(task.performance_path(0)).source
-    assert source["sha256"] == work.sha256_of(task.source)
+    assert source["sha256"] == sha256_of(task.source)
     assert source["method"] == "made"
 
 

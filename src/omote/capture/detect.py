@@ -43,6 +43,7 @@ _SMALL_FACE, _TINY_FACE = (
 _CLOSE_UP, _CLOSE_SIZE = 2.0, 384  # refinement: crop of twice the face, rendered at 384 pixels
 _LOST_EVERY, _LOST_CALLS = 5, 5  # video: search in every fifth frame without a face, five runs
 _LONG_FRAME = 4096  # video: longer frames are fed smaller; below that, resizing costs more than it saves
+_SETTLING = 3  # further looks at the first frame of a shot
 _LARGEST_EVERY = 30  # video, one face: see every thirtieth frame whether another face has become the largest
 
 
@@ -233,6 +234,10 @@ class FaceDetector:
         if not faces and self._window is not None:
             self._look_at(None)
             faces = self._follow(image, time_s)
+        if faces and begins:
+            # The crop the network follows takes a few looks to settle; a take must not begin with that drift.
+            for _ in range(_SETTLING):
+                faces = self._follow(image, time_s) or faces
         if faces:
             self._lost = 0
             if self.max_faces == 1 and (begins or self._frame % _LARGEST_EVERY == 0):

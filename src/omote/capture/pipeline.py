@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -236,16 +235,3 @@ def _captured_photo(seen: Face, fit: Fit, size: tuple[int, int], source: dict[st
     solved.put(0, fit)
     performance = to_performance(solved, np.zeros(1), source)
     return Captured(performance, seen.landmarks[None, :, :2].copy(), solved.error.astype(np.float32))
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"the file cannot be read ({error.strerror or error})", where=path) from error

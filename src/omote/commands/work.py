@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 import traceback
@@ -13,7 +12,7 @@ from omote import __version__
 from omote.commands.batch import Report
 from omote.commands.notes import notes_to
 from omote.commands.tasks import Busy, Task, locked
-from omote.errors import InputError, OmoteError
+from omote.errors import OmoteError
 
 if TYPE_CHECKING:
     from omote.performance import Performance
@@ -72,7 +71,7 @@ def blank(task: Task) -> dict[str, Any]:
 
 
 def _capture_one(task: Task, report: Report) -> dict[str, Any]:
-    from omote.media.paths import check_readable
+    from omote.media.paths import check_readable, sha256_of
 
     digest = sha256_of(check_readable(task.source))
     takes = [] if task.overwrite else complete(task, digest)
@@ -159,19 +158,6 @@ def overlay_path(task: Task) -> Path:
     from omote.media import is_video
 
     return task.beside("_overlay.mp4" if is_video(task.source) else "_overlay.png")
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, hexadecimal.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"the file cannot be read ({error.strerror or error})", where=path) from error
 
 
 def _is_newer(path: Path, than: Path) -> bool:

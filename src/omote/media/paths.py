@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -307,3 +308,16 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         raise
     finally:
         discard(temporary)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, hexadecimal.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"the file cannot be read ({error.strerror or error})", where=path) from error
