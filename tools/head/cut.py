@@ -117,10 +117,6 @@ class HeadCut:
     quad_part: np.ndarray
     weld: np.ndarray
 
-    def index_of(self, base_vertex: int) -> int:
-        """Head vertex (the canonical one of its weld group) of a base-mesh vertex."""
-        return int(self.weld[np.flatnonzero(self.source == base_vertex)[0]])
-
 
 def _inside_mouth(uv: np.ndarray) -> np.ndarray:
     mask = np.asarray(Image.open(mh.data_folder() / "mpfb2/textures/mpfb_inside-mouth.jpg").convert("L"))

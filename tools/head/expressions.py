@@ -14,7 +14,7 @@ import numpy as np
 from omote.controls import FACS102
 
 from . import makehuman as mh
-from .cut import EYE_VERTICES, lid_loops
+from .cut import EYE_VERTICES
 from .lips import separation
 
 Factor = tuple[str, float]
@@ -296,13 +296,6 @@ def build_shapes(s: Sculptor, lash_bound: np.ndarray, mirror: np.ndarray) -> lis
         delta[balls] = 0.0
         shapes.append(Shape(shape.name, shape.activation, delta))
     return shapes
-
-
-def lid_movers(shapes: list[Shape], selected: np.ndarray, side: str, threshold: float = 1e-4) -> list[int]:
-    """Shapes that move a lid rim of ``side`` by more than ``threshold`` metres."""
-    position = {int(v): i for i, v in enumerate(selected)}
-    rim = np.array([position[int(v)] for loop in lid_loops() for v in loop[side]])
-    return [i for i, shape in enumerate(shapes) if np.linalg.norm(shape.delta[rim], axis=1).max() > threshold]
 
 
 def eye_slices(selected: np.ndarray) -> dict[str, np.ndarray]:

@@ -94,18 +94,6 @@ def bone_weights() -> dict[str, np.ndarray]:
     return dense
 
 
-def joint(name: str) -> np.ndarray:
-    """Centre (3,) of a joint cube of the base mesh, dm; ``name`` without the ``joint-`` prefix."""
-    vertices, inside = [], False
-    base = base_mesh().vertices
-    for line in (data_folder() / "mpfb2/3dobjs/base.obj").read_text().splitlines():
-        if line.startswith("g "):
-            inside = line.split()[1] == f"joint-{name}"
-        elif inside and line.startswith("f "):
-            vertices += [int(p.split("/")[0]) - 1 for p in line.split()[1:]]
-    return base[sorted(set(vertices))].mean(0)
-
-
 @cache
 def joint_vertices(name: str) -> tuple[int, ...]:
     """Vertex indices of a joint cube, so that a joint can follow identity shapes."""
