@@ -30,7 +30,7 @@ def blink_profile(seconds: Array, hold: float = HOLD) -> Array:
     return np.asarray(down * (1 - up))
 
 
-def blink_starts(duration: float, per_minute: float, rng: np.random.Generator) -> Array:
+def blink_starts(duration: float, per_minute: float, rng: np.random.Generator, hold: float = HOLD) -> Array:
     """(N,) seconds at which blinks begin in ``duration`` seconds: a Poisson process with a dead time.
 
     Args:
@@ -38,14 +38,16 @@ def blink_starts(duration: float, per_minute: float, rng: np.random.Generator) -
         per_minute: mean rate, above 0; people at rest blink 10 to 20 times a minute. Rates that the dead time does not
             allow are met as nearly as it does.
         rng: where chance comes from.
+        hold: seconds a lid stays closed.
     """
-    dead = CLOSE + HOLD + OPEN + REST
+    length = CLOSE + hold + OPEN
+    dead = length + REST
     mean = max(60.0 / per_minute - dead, 0.0)
     most = int(duration / dead) + 2
     waits = rng.exponential(1.0, most) * mean + dead
     waits[0] = waits[0] - dead + 0.25  # the take need not begin just after a blink
     starts = np.cumsum(waits)
-    return np.asarray(starts[starts + CLOSE + HOLD + OPEN <= duration])
+    return np.asarray(starts[starts + length <= duration])
 
 
 def insert_blinks(controls: Array, times: Array, per_minute: float, seed: int = 0) -> Array:
@@ -71,7 +73,7 @@ def insert_blinks(controls: Array, times: Array, per_minute: float, seed: int = 
     hold = max(HOLD, 1.05 * float(np.median(np.diff(times))))  # so that one frame shows closed lids
     shut = np.any(result[:, LIDS] > _SHUT, axis=1)
     rng = np.random.default_rng([seed, 0xB11])
-    for start in blink_starts(float(times[-1] - times[0]), per_minute, rng) + times[0]:
+    for start in blink_starts(float(times[-1] - times[0]), per_minute, rng, hold) + times[0]:
         first, last = np.searchsorted(times, [start - 0.1, start + CLOSE + hold + OPEN + 0.1])
         if shut[first:last].any():
             continue
