@@ -24,6 +24,7 @@ class Texels:
         size: width and height of the atlas.
         covered: (size, size) bool.
         row, column: (N,) int32.
+        triangle: (N,) int32 triangle under the texel's centre; in the padding, the nearest one of the island.
         part: (N,) uint8 index into the asset's parts.
         position: (N, 3) float32 metres on the template, head space.
         cavity: (N,) float32 0..1, how much of the sky the head hides there.
@@ -34,6 +35,7 @@ class Texels:
     covered: np.ndarray
     row: np.ndarray
     column: np.ndarray
+    triangle: np.ndarray
     part: np.ndarray
     position: np.ndarray
     cavity: np.ndarray
@@ -132,6 +134,7 @@ def atlas_texels(size: int) -> Texels:
         covered=covered,
         row=row,
         column=column,
+        triangle=number,
         part=np.repeat(asset["quad_part"], 2)[number].astype(np.uint8),
         position=found[:, :3],
         cavity=np.clip(found[:, 3], 0, 1),
