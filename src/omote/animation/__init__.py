@@ -1,0 +1,1 @@
+"""A photo and what moves it -> a video, an animated image or pictures: everything `omote animate` does."""

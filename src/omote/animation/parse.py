@@ -1,0 +1,115 @@
+"""What is written on a command line -> the values of `AnimateOptions`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from omote.animation.options import FaceChoice
+from omote.errors import InputError
+
+
+def parse_faces(text: str) -> FaceChoice | tuple[int, ...]:
+    """The value of --face: "largest", "all", a number, or several such as "0,2".
+
+    Raises:
+        InputError: none of these.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if all(part.isdecimal() for part in parts):
+        numbers = tuple(int(part) for part in parts)
+        return numbers if len(numbers) > 1 else numbers[0]
+    if text == "largest":
+        return "largest"
+    if text == "all":
+        return "all"
+    raise InputError(
+        f"'{text}' is no choice of faces", where="--face", remedy=_nearest(text, ("largest", "all"), "0,2")
+    )
+
+
+def parse_driver_face(text: str) -> Literal["largest"] | int:
+    """The value of --driver-face: "largest" or a number.
+
+    Raises:
+        InputError: neither.
+    """
+    if text.isdecimal():
+        return int(text)
+    if text == "largest":
+        return "largest"
+    remedy = _nearest(text, ("largest",), "a number from 0")
+    raise InputError(f"'{text}' is no choice of a face", where="--driver-face", remedy=remedy)
+
+
+def parse_reference(text: str | None) -> Literal["first", "neutral"] | int | None:
+    """The value of --reference: "first", "neutral", or a frame's number.
+
+    Raises:
+        InputError: none of these.
+    """
+    if text is None:
+        return None
+    if text.isdecimal():
+        return int(text)
+    if text == "first":
+        return "first"
+    if text == "neutral":
+        return "neutral"
+    remedy = _nearest(text, ("first", "neutral"), "a frame's number")
+    raise InputError(f"'{text}' is no reference", where="--reference", remedy=remedy)
+
+
+def parse_gaze(text: str | None) -> Literal["camera"] | tuple[float, float] | None:
+    """The value of --gaze: "camera", or "YAW,PITCH" in degrees.
+
+    Raises:
+        InputError: neither.
+    """
+    if text is None:
+        return None
+    if text == "camera":
+        return "camera"
+    try:
+        yaw, pitch = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"'{text}' is no direction",
+            where="--gaze",
+            remedy="Use camera, or degrees to the subject's left and up such as --gaze=-10,5.",
+        ) from None
+    return yaw, pitch
+
+
+def parse_offsets(texts: Sequence[str]) -> dict[str, float]:
+    """The values of --set: "NAME=+0.2" or "NAME=-0.1"; a later one of the same name counts.
+
+    Raises:
+        InputError: not of this form.
+    """
+    offsets = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            if not equals or value.strip()[:1] not in ("+", "-"):
+                raise ValueError(text)
+            offsets[name.strip()] = float(value)
+        except ValueError:
+            raise InputError(
+                f"'{text}' does not say what to add to what",
+                where="--set",
+                remedy="Write a name, = and a number with its sign: --set 'mouthSmile*=+0.2'.",
+            ) from None
+    return offsets
+
+
+def parse_regions(text: str | None) -> frozenset[str] | None:
+    """The value of --regions: names separated by commas."""
+    return None if text is None else frozenset(part.strip() for part in text.split(",") if part.strip())
+
+
+def _nearest(text: str, words: Iterable[str], otherwise: str) -> str:
+    words = list(words)
+    near = difflib.get_close_matches(text.lower(), words, n=1, cutoff=0.5)
+    return f"Did you mean '{near[0]}'?" if near else f"Use {', '.join(words)} or {otherwise}."

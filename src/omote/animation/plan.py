@@ -1,0 +1,144 @@
+"""What an animation is made from and what it becomes, checked before anything slow begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omote import __version__
+from omote.animation.drivers import DriverLike, digest_of, name_of
+from omote.animation.options import AnimateOptions, Kind, kind_of
+from omote.errors import InputError
+from omote.performance import Performance
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked request.
+
+    Attributes:
+        photo: the image file.
+        drivers: as given; empty where the options hold a script.
+        output: the file or folder to make.
+        kind: which of these.
+        options: all else.
+        digests: sha256 of the photo and of each driver.
+    """
+
+    photo: Path
+    drivers: tuple[DriverLike, ...]
+    output: Path
+    kind: Kind
+    options: AnimateOptions
+    digests: tuple[str, ...]
+
+    @property
+    def driver_names(self) -> list[str]:
+        """What drives, for people: "talk.mp4" or "preset smile"."""
+        if self.options.scripted is not None:
+            return [" ".join(self.options.scripted)]
+        return [name_of(d) if isinstance(d, Performance) else Path(d).name for d in self.drivers]
+
+    def facts(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {"omote": __version__, "inputs": self.digests, **self.options.facts()}
+
+
+def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: AnimateOptions) -> Job:
+    """Check a request.
+
+    Raises:
+        InputError: a file that is missing or of the wrong kind, too few or too many drivers, options that do not go
+            together.
+        OutputError: a file that cannot be written, or cannot be signed.
+        FormatError: a damaged key or certificate.
+    """
+    from omote.drive import ENGINES
+
+    kind = kind_of(output, options)
+    _check_photo(photo)
+    if options.scripted is not None and drivers:
+        raise InputError(
+            f"--{options.scripted[0]} takes the place of a driver",
+            where=_told(drivers[0]),
+            remedy="Leave one or the other out.",
+        )
+    if options.scripted is None and not drivers:
+        raise InputError(
+            "nothing drives the photo",
+            where=photo,
+            remedy="Give a video, a take (.omote, CSV), or --preset smile.",
+        )
+    for driver in drivers:
+        _check_driver(driver)
+    _check_take(drivers, options)
+    if options.engine not in ENGINES:
+        raise InputError(f"there is no engine '{options.engine}'", remedy=f"Engines: {', '.join(ENGINES)}.")
+    files = [photo, *(Path(d) for d in drivers if not isinstance(d, Performance))]
+    if any(output.exists() and output.samefile(file) for file in files):
+        raise InputError("would replace what it is made from", where=output, remedy="Choose another name.")
+    _check_signature(output, kind, options)
+    return Job(
+        photo, tuple(drivers), output, kind, options, (digest_of(photo), *(digest_of(d) for d in drivers))
+    )
+
+
+def _told(driver: DriverLike) -> str:
+    return name_of(driver) if isinstance(driver, Performance) else str(driver)
+
+
+def _check_photo(photo: Path) -> None:
+    from omote.media import classify
+
+    kind = classify(photo)
+    if kind == "video":
+        what = "this is a video; what is animated is a photo"
+        raise InputError(what, where=photo, remedy="The photo comes first: omote animate PHOTO DRIVER.")
+    if kind != "image":
+        what = "this is a take, not a photo" if kind == "performance" else "this is not a photo"
+        raise InputError(what, where=photo, remedy="The photo comes first: omote animate PHOTO DRIVER.")
+
+
+def _check_driver(driver: DriverLike) -> None:
+    from omote.export import format_of
+    from omote.media import classify
+
+    if isinstance(driver, Performance) or classify(driver) in ("image", "video", "performance"):
+        return
+    try:
+        form = format_of(driver)
+    except InputError:
+        form = None
+    if form is None or (form.reader is None and form.name != "omote"):
+        raise InputError(
+            "this is nothing that can drive a photo",
+            where=driver,
+            remedy="Give a video, a photo, .omote, Live Link Face or ARKit CSV, ARKit JSON or .npz.",
+        )
+
+
+def _check_take(drivers: Sequence[DriverLike], options: AnimateOptions) -> None:
+    from omote.media import classify
+
+    if options.take is None:
+        return
+    if options.take.suffix.lower() != ".omote":
+        raise InputError("a take is kept as .omote", where=options.take, remedy="Name it .omote.")
+    captured = [d for d in drivers if not isinstance(d, Performance) and classify(d) in ("image", "video")]
+    if len(captured) != 1:
+        raise InputError(
+            f"keeps the capture of one driver, and {len(captured)} are captured here", where="--save-take"
+        )
+
+
+def _check_signature(output: Path, kind: Kind, options: AnimateOptions) -> None:
+    from omote.provenance import check_signing, checked_consent
+
+    if not options.credentials:
+        return
+    png = kind == "folder" or output.suffix.lower() == ".apng"
+    check_signing("frame.png" if png else output, certificate=options.certificate, key=options.key)
+    if options.consent is not None:
+        checked_consent(options.consent)
