@@ -18,6 +18,8 @@ from typing import Annotated, Any, Protocol, Union
 import tyro
 
 from omote.commands import console
+from omote.commands.animate import AnimateArgs
+from omote.commands.bundle import BundleArgs
 from omote.commands.capture import CaptureArgs
 from omote.commands.convert import ConvertArgs
 from omote.commands.demo import DemoArgs
@@ -25,6 +27,7 @@ from omote.commands.export import ExportArgs
 from omote.commands.info import InfoArgs
 from omote.commands.notes import notes_to
 from omote.commands.rig import RigArgs
+from omote.commands.verify import VerifyArgs
 from omote.commands.version import VersionArgs
 from omote.commands.weights import WeightsArgs
 from omote.errors import OmoteError
@@ -36,6 +39,7 @@ Examples:
   omote capture take.mp4 --to glb,livelink -o out
   omote info out/take.omote
   omote export out/take.omote --to arkit-csv
+  omote animate me.jpg --preset smile
 """
 
 _COMMANDS: dict[str, type[Any]] = {
@@ -43,6 +47,9 @@ _COMMANDS: dict[str, type[Any]] = {
     "info": InfoArgs,
     "export": ExportArgs,
     "convert": ConvertArgs,
+    "animate": AnimateArgs,
+    "bundle": BundleArgs,
+    "verify": VerifyArgs,
     "rig": RigArgs,
     "demo": DemoArgs,
     "weights": WeightsArgs,

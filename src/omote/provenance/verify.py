@@ -1,0 +1,130 @@
+"""Read Content Credentials and check every byte against them. Trusts nothing in the file; uses no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from omote.errors import InputError
+from omote.media.paths import PathLike, check_readable
+from omote.provenance import claims, library
+from omote.provenance.formats import readable_type
+from omote.provenance.keys import local_roots, read_anchors
+from omote.provenance.report import Identity, Report, State
+
+_LOCAL, _GIVEN = "omote:local", "omote:given"
+_LARGEST_SIDECAR = 256 << 20
+_UNTRUSTED = "signingCredential.untrusted"
+_ABOUT_THE_SIGNER = ("signingCredential.", "timeStamp.", "claimSignature.outsideValidity", "algorithm.")
+
+
+def verify(path: PathLike, *, trust: PathLike | None = None) -> Report:
+    """Find out who signed a file, what they say about it, and whether it has changed since.
+
+    Credentials are read from the file, else from ``NAME.SUFFIX.c2pa`` or ``NAME.c2pa`` beside it. A ``.c2pa`` file
+    stands for the file it belongs to.
+
+    Args:
+        path: any file; of the kinds that C2PA does not know, the report says that there are no credentials.
+        trust: PEM of root certificates whose signers count as verified.
+
+    Raises:
+        InputError: the file or ``trust`` is missing or cannot be read.
+        FormatError: ``trust`` holds no certificates.
+        OmoteError: the c2pa library cannot be loaded.
+    """
+    path = check_readable(path)
+    if path.suffix.lower() == ".c2pa":
+        path = _owner(path)
+    local = local_roots()
+    anchors = {} if local is None else {_LOCAL: local}
+    if trust is not None:
+        anchors[_GIVEN] = read_anchors(Path(trust))
+    kind = readable_type(path)
+    if kind is None:
+        remedy = "not a kind of file that carries Content Credentials (or too damaged to be recognised)"
+        return Report(path, "none", (remedy,))
+    sidecar = _sidecar(path)
+    c2pa = library.load()
+    with library.context(anchors) as context, path.open("rb") as file:
+        try:
+            return _read(c2pa, context, path, kind, file, None)
+        except c2pa.C2paError.ManifestNotFound:
+            if sidecar is None:
+                return Report(path, "none")
+        except c2pa.C2paError as error:
+            return _unreadable(path, error)
+        file.seek(0)
+        try:
+            return _read(c2pa, context, path, kind, file, sidecar)
+        except c2pa.C2paError as error:
+            return _unreadable(path, error)
+
+
+def _read(c2pa: Any, context: Any, path: Path, kind: str, file: BinaryIO, sidecar: bytes | None) -> Report:
+    with c2pa.Reader(kind, file, sidecar, context=context) as reader:
+        store = json.loads(reader.json())
+    return _report(path, claims.mapping(store), detached=sidecar is not None)
+
+
+def _unreadable(path: Path, error: Exception) -> Report:
+    what = f"the file or its credentials are damaged and cannot be read ({library.reason(error)})"
+    if "RemoteManifest" in type(error).__name__:
+        return Report(path, "none", ("its credentials are kept on a web site; Omote does not go there",))
+    return Report(path, "changed", (what,))
+
+
+def _owner(sidecar: Path) -> Path:
+    """The file that a ``.c2pa`` file belongs to."""
+    whole = sidecar.with_suffix("")
+    found = [whole] if whole.is_file() else []
+    if not found:
+        found = [p for p in sidecar.parent.glob("*") if p.stem == whole.name and p != sidecar and p.is_file()]
+    if len(found) != 1:
+        what = "several files could belong to it" if found else "the file that it belongs to is not beside it"
+        raise InputError(what, where=sidecar, remedy="Name that file: omote verify FILE")
+    return found[0]
+
+
+def _sidecar(path: Path) -> bytes | None:
+    for place in (path.with_name(path.name + ".c2pa"), path.with_suffix(".c2pa")):
+        if place.is_file():
+            try:
+                with place.open("rb") as file:
+                    return file.read(_LARGEST_SIDECAR)
+            except OSError as error:
+                raise InputError(f"cannot be read ({error.strerror or error})", where=place) from None
+    return None
+
+
+def _report(path: Path, store: Mapping[str, Any], *, detached: bool) -> Report:
+    manifest = claims.mapping(claims.mapping(store.get("manifests")).get(str(store.get("active_manifest"))))
+    results = claims.mapping(store.get("validation_results"))
+    failures = claims.failures(results)
+    untrusted = failures.pop(_UNTRUSTED, None) is not None
+    state: State = "valid"
+    if any(not code.startswith(_ABOUT_THE_SIGNER) for code in failures):
+        state = "changed"
+    elif failures or not (untrusted or store.get("validation_state") == "Trusted"):
+        state = "invalid"
+    identity: Identity = "unverified"
+    if store.get("validation_state") == "Trusted":
+        identity = "local" if results.get("trustListUri") == _LOCAL else "trusted"
+    actions = claims.actions(manifest)
+    proven = claims.signing_time(manifest)
+    return Report(
+        path=path,
+        state=state,
+        problems=tuple(claims.explain(code, text) for code, text in failures.items()),
+        signer=claims.signer(manifest, identity),
+        when=proven or next((action.when for action in reversed(actions) if action.when), None),
+        when_is_proven=proven is not None,
+        software=claims.software(manifest),
+        title=claims.text(manifest.get("title")),
+        actions=actions,
+        sources=claims.sources(manifest),
+        consent=claims.consent(manifest),
+        detached=detached,
+    )
