@@ -8,6 +8,7 @@ The whole package in one screen::
     performance.save("me.omote")
     performance.export("me.glb")               # Performance -> a file other programs read
     take = omote.load("me.omote").resample(30.0)
+    omote.animate("me.jpg", take, "me.mp4")    # photo + performance -> pixels
 
 Everything here is loaded on first use, so that ``import omote`` costs nothing.
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import omote.capture as _capture_package
 
 if TYPE_CHECKING:
-    from omote.api import capture, load
+    from omote.api import animate, capture, load
     from omote.controls import ARKIT52, FACS102, Control, ControlSpace
     from omote.errors import FormatError, InputError, NoFaceError, OmoteError, OutputError, WeightsError
     from omote.performance import Camera, Performance
@@ -43,6 +44,7 @@ __all__ = [
     "Performance",
     "WeightsError",
     "__version__",
+    "animate",
     "capture",
     "load",
     "load_rig",
@@ -61,6 +63,7 @@ _HOME = {
     "OmoteError": "omote.errors",
     "OutputError": "omote.errors",
     "WeightsError": "omote.errors",
+    "animate": "omote.api",
     "load": "omote.api",
     "load_rig": "omote.rigs.facs",
 }

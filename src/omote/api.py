@@ -1,11 +1,15 @@
-"""The package in two functions: capture something, load what was captured."""
+"""The package in three functions: capture something, load what was captured, animate a photo with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from omote.performance import Performance
+
+if TYPE_CHECKING:
+    from omote.animation.run import Animated
 
 
 @overload
@@ -59,3 +63,43 @@ def load(path: str | Path) -> Performance:
     from omote.export import read
 
     return read(path)
+
+
+def animate(
+    photo: str | Path,
+    driver: str | Path | Performance | Sequence[str | Path | Performance] | None,
+    output: str | Path,
+    **options: Any,
+) -> Animated:
+    """Make the face in a photo move.
+
+    Args:
+        photo: an image file.
+        driver: what moves it: a video or a photo (captured first), a file that `load` reads, a performance; several
+            for several faces; None with one of the options ``preset``, ``score`` and ``emotion``.
+        output: what to make, by its suffix: a video (mp4, mov, mkv, webm), a looping image (gif, webp, apng), a picture
+            (png, jpg), or without a suffix a folder of PNG frames.
+        options: ``progress``, a function of (what is being done, steps done, steps in all or None), and the attributes
+            of `omote.animation.options.AnimateOptions`.
+
+    Returns:
+        What was made: path, frames, fps, duration, size, ...
+
+    Raises:
+        NoFaceError: no face in the photo or the driver, or not the one asked for.
+        InputError: a file of the wrong kind, or options that cannot be.
+        OutputError: the result cannot be written or signed.
+        FormatError: a damaged take, certificate or key.
+        WeightsError: the landmarker's model file is missing and cannot be fetched.
+    """
+    from omote.animation.options import AnimateOptions, check_names
+    from omote.animation.run import animate as run
+
+    progress = options.pop("progress", None)
+    check_names(options)
+    drivers: list[str | Path | Performance] = []
+    if isinstance(driver, str | Path | Performance):
+        drivers = [driver]
+    elif driver is not None:
+        drivers = list(driver)
+    return run(photo, drivers, output, AnimateOptions(**options), progress)

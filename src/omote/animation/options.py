@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -165,6 +166,20 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("time", 0, 1e6),
     ("strip", 2, 64),
 )
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Refuse names that `AnimateOptions` does not have.
+
+    Raises:
+        InputError: one of them; names the nearest.
+    """
+    known = [f.name for f in fields(AnimateOptions)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            raise InputError(f"there is no option '{name}'", where="animate", remedy=remedy)
 
 
 def option_name(name: str) -> str:
