@@ -24,6 +24,7 @@ import omote.capture as _capture_package
 if TYPE_CHECKING:
     from omote.api import animate, capture, load
     from omote.controls import ARKIT52, FACS102, Control, ControlSpace
+    from omote.edit.perform import perform
     from omote.errors import FormatError, InputError, NoFaceError, OmoteError, OutputError, WeightsError
     from omote.performance import Camera, Performance
     from omote.rigs.facs import load_rig
@@ -48,6 +49,7 @@ __all__ = [
     "capture",
     "load",
     "load_rig",
+    "perform",
 ]
 
 _HOME = {
@@ -66,6 +68,7 @@ _HOME = {
     "animate": "omote.api",
     "load": "omote.api",
     "load_rig": "omote.rigs.facs",
+    "perform": "omote.edit.perform",
 }
 
 

@@ -23,9 +23,12 @@ from omote.commands.bundle import BundleArgs
 from omote.commands.capture import CaptureArgs
 from omote.commands.convert import ConvertArgs
 from omote.commands.demo import DemoArgs
+from omote.commands.edit import EditArgs
+from omote.commands.eval import EvalArgs
 from omote.commands.export import ExportArgs
 from omote.commands.info import InfoArgs
 from omote.commands.notes import notes_to
+from omote.commands.perform import PerformArgs
 from omote.commands.rig import RigArgs
 from omote.commands.verify import VerifyArgs
 from omote.commands.version import VersionArgs
@@ -47,10 +50,13 @@ _COMMANDS: dict[str, type[Any]] = {
     "info": InfoArgs,
     "export": ExportArgs,
     "convert": ConvertArgs,
+    "perform": PerformArgs,
+    "edit": EditArgs,
     "animate": AnimateArgs,
     "bundle": BundleArgs,
     "verify": VerifyArgs,
     "rig": RigArgs,
+    "eval": EvalArgs,
     "demo": DemoArgs,
     "weights": WeightsArgs,
     "version": VersionArgs,

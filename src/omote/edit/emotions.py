@@ -17,13 +17,13 @@ INTENSITY = {"A": 0.2, "B": 0.4, "C": 0.6, "D": 0.8, "E": 1.0}
 """FACS' letters, trace to maximum, as shares of a control. FACS itself gives no numbers."""
 
 EMOTIONS: Mapping[str, str] = {
-    "happy": "6D+12D+25B",
-    "sad": "1D+4C+15D+17B",
+    "happy": "6D+12D+25E+26A",
+    "sad": "1E+4C+15D+17C",
     "surprise": "1D+2D+5C+26D",
-    "fear": "1D+2C+4C+5D+7A+20D+25C+26B",
-    "anger": "4E+5B+7D+23D+24B",
-    "disgust": "9D+15B+16B+10C+4A",
-    "contempt": "R12B+R14D+L14A",
+    "fear": "1D+2C+4C+5E+7A+20E+25C+26A",
+    "anger": "4E+5C+7D+17D+23A+24C",
+    "disgust": "4B+7B+9E+10C+15B+16B+17B",
+    "contempt": "R12B+R14E+L14A",
 }
 """Emotion -> FACS code at full strength."""
 SPELLINGS = {

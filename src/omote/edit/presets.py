@@ -124,11 +124,11 @@ def _smile(stage: Stage, rng: Chance) -> None:
     up = pulse(stage.times, *fitted(stage.duration, 0.55, 0.8))
     for side in "LR":
         size = rng.uniform(0.94, 1.06)
-        stage.add({f"corner_pull_{side}": 0.75 * size, f"upper_lip_raise_{side}": 0.12 * size}, up)
+        stage.add({f"corner_pull_{side}": 0.8 * size, f"upper_lip_raise_{side}": 0.15 * size}, up)
         stage.add(
             {f"cheek_raise_{side}": 0.5 * size, f"lid_tighten_{side}": 0.12}, up**1.3
         )  # eyes a little later
-    stage.add({"lips_part": 0.45}, up)
+    stage.add({"lips_part": 0.8, "jaw_open": 0.06}, up)
     stage.angles[:, 2] += rng.choice([-1.5, 1.5]) * up
     stage.angles[:, 1] += 1.5 * up
 
