@@ -1,0 +1,115 @@
+"""What an evaluation keeps, so that only what changed is computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omote.evaluation.reenactment_rows import Row
+from omote.media import atomic_path, write_image
+from omote.media.paths import sha256_of
+
+_log = logging.getLogger("omote.evaluation")
+_TRUTH_CODE = ("capture", "controls", "geometry", "media", "performance", "rigs", "evaluation")
+_ENGINE_CODE = (*_TRUTH_CODE, "drive", "edit", "models", "render")
+_BASELINES = ("static", "landmark-warp")
+
+
+@cache
+def code_fingerprint(folders: tuple[str, ...]) -> str:
+    """12 hexadecimal digits of the Python code of some of Omote's folders: another version is another result."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class Cache:
+    """A folder of captures, rows and strips: ``cache/VIDEO-KEY/``; KEY is of the bytes, the options and the code.
+
+    Args:
+        folder: None keeps nothing.
+        frames: option.
+        size: option, px.
+    """
+
+    def __init__(self, folder: Path | None, frames: int, size: int) -> None:
+        self._root = None if folder is None else folder / "cache"
+        self._options = f"{frames}-{size}-{code_fingerprint(_TRUTH_CODE)}"
+        self._folders: dict[Path, Path] = {}
+
+    def take_folder(self, video: Path) -> Path | None:
+        """Where what is known about a video is kept; None where nothing is kept.
+
+        Raises:
+            InputError: the video cannot be read.
+        """
+        if self._root is None:
+            return None
+        if video not in self._folders:
+            key = hashlib.sha256(f"{sha256_of(video)}-{self._options}".encode()).hexdigest()[:12]
+            self._folders[video] = self._root / f"{video.stem}-{key}"
+        return self._folders[video]
+
+    def row_path(self, video: Path, name: str, method: str) -> Path | None:
+        """Where the row of a method is kept: another one after the engine's code has changed."""
+        folder = self.take_folder(video)
+        if folder is None:
+            return None
+        code = "" if method in _BASELINES else f"-{code_fingerprint(_ENGINE_CODE)}"
+        return folder / f"{_plain(name)}-{method}{code}.json"
+
+    def load_row(self, path: Path) -> Row | None:
+        """A kept row, or None."""
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            per_frame = {k: [_number(v) for v in each] for k, each in stored["per_frame"].items()}
+            values = {k: _number(v) for k, v in stored["metrics"].items()}
+            frames = tuple(int(f) for f in stored["frames"])
+            return Row(str(stored["video"]), str(stored["method"]), values, per_frame, frames)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.info("%s: the kept row cannot be used (%s)", path, error)
+            return None
+
+    def save_row(self, path: Path, row: Row) -> None:
+        """Keep a row; rows of the same method from other code are deleted."""
+        for old in path.parent.glob(f"{_plain(row.video)}-{row.method}*.json"):
+            if old != path:
+                old.unlink(missing_ok=True)
+        with atomic_path(path) as temporary:
+            text = json.dumps(asdict(row), default=str).replace("NaN", "null")
+            temporary.write_text(text, encoding="utf-8")
+
+    def save_strip(self, video: Path, name: str, method: str, picture: NDArray[np.uint8]) -> None:
+        """Keep a method's part of the strip, if anything is kept."""
+        folder = self.take_folder(video)
+        if folder is not None:
+            write_image(folder / f"{_plain(name)}-{method}.png", picture)
+
+    def strip_path(self, video: Path, name: str, method: str) -> Path | None:
+        """A method's part of the strip, if it was kept."""
+        folder = self.take_folder(video)
+        path = None if folder is None else folder / f"{_plain(name)}-{method}.png"
+        return path if path is not None and path.is_file() else None
+
+
+def _plain(name: str) -> str:
+    return name.replace(" < ", "_by_")
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
