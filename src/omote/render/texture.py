@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from omote.checks import check_shape
 from omote.errors import InputError
-from omote.geometry.meshes import vertex_normals
+from omote.geometry.meshes import face_normals
 from omote.render.texture_atlas import AtlasMap, atlas_map
 from omote.render.texture_fill import fill
 from omote.render.texture_photo import photo_colours
+from omote.render.texture_skin import keep_bare, near_lids
 from omote.render.texture_view import View, belongs, look, project, smoothstep
 from omote.rigs.asset import load_head_asset
 
 Floats = NDArray[np.float32]
 
-FACING = (0.12, 0.50)
-"""Cosine between normal and view below which a texel says nothing, and above which all."""
+FACING = (0.05, 0.45)
+"""Cosine between a vertex's most averted face and the view below which a texel says nothing, and above which all."""
 INNER_MARGIN, OUTER_MARGIN = 0.0014, 0.0035
 """Metres from an outline within the head, and from its silhouette, over which confidence rises."""
 _DEPTH_SLACK, _PART_SLACK = 0.0008, 0.0003
@@ -84,6 +85,7 @@ def unproject(image: np.ndarray, vertices_cam: np.ndarray, camera: Any, *, size:
         chosen, share, spots = _visible(atlas, vertices, camera, view, picture)
         confidence[chosen] = share
         colour[chosen] = photo_colours(picture, spots, _texel_pixels(atlas, vertices, camera, chosen))
+        confidence = keep_bare(atlas, colour, confidence)
     return PhotoTexture(atlas.image(colour), atlas.image(confidence))
 
 
@@ -110,10 +112,10 @@ def _visible(
 ) -> tuple[np.ndarray, Floats, Floats]:
     """The texels that the photo shows: indices (n,), confidence (n,) > 0, photo pixels (n, 2)."""
     corner = vertices[atlas.corners]
-    turned = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    facing = (turned * corner.mean(1)).sum(1) < 0
-    lash = atlas.part_names.index("lashes")
-    chosen = np.flatnonzero(facing[atlas.texels.triangle] & (atlas.texels.part != lash))
+    turned = face_normals(vertices, atlas.corners)
+    facing = (turned * corner[:, 0]).sum(1) < 0
+    painted = atlas.part("lashes", "eye_socket")
+    chosen = np.flatnonzero(facing[atlas.texels.triangle] & ~painted)
     point = atlas.at_texels(vertices, chosen)
     spots = project(point, camera)
     spot = view.place(spots)
@@ -125,21 +127,28 @@ def _visible(
     chosen, point, spots, spot = chosen[within], point[within], spots[within], spot[within]
     column, row = column[within], row[within]
 
-    normals = vertex_normals(vertices, atlas.corners, load_head_asset()["weld"])
-    normal = atlas.at_texels(normals, chosen)
-    away = np.linalg.norm(point, axis=1)
-    cosine = -(normal * point).sum(1) / (away * np.maximum(np.linalg.norm(normal, axis=1), 1e-6))
+    cosine = atlas.at_texels(_facing(vertices, turned, corner, atlas), chosen)[:, 0]
     slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, 0.1)
     same = view.part[row, column] == atlas.texels.part[chosen]
     slack = np.where(same, _DEPTH_SLACK + 1.5 * view.pixel * slope, _PART_SLACK)
     shown = -point[:, 2] <= view.depth[row, column] + slack
     share = smoothstep(cosine, *FACING) * shown
     share *= smoothstep(_sample(view.inner, spot) * view.pixel, 0.2 * INNER_MARGIN, INNER_MARGIN)
+    share *= 1 - near_lids(atlas.size)[chosen]
     share *= smoothstep(_sample(view.outer, spot) * view.pixel, 0.2 * OUTER_MARGIN, OUTER_MARGIN)
     share *= smoothstep(np.minimum(spots, extent - spots).min(1), 0.5, 4.0)
     share *= _sample(belongs(_window(picture, view), view), spot)
     kept = share > 1e-3
     return chosen[kept], share[kept], spots[kept]
+
+
+def _facing(vertices: Floats, turned: Floats, corner: Floats, atlas: AtlasMap) -> Floats:
+    """(U, 1) least cosine between the view and the normals of the faces around a welded vertex: no jagged limits."""
+    middle = corner.mean(1)
+    cosine = -(turned * middle).sum(1) / np.linalg.norm(middle, axis=1)
+    least = np.ones(int(atlas.expand.max()) + 1, np.float32)
+    np.minimum.at(least, atlas.expand[atlas.corners].ravel(), np.repeat(cosine, 3))
+    return least[:, None]
 
 
 def _window(picture: Floats, view: View) -> Floats:
@@ -148,8 +157,9 @@ def _window(picture: Floats, view: View) -> Floats:
 
     x, y = view.origin
     width, height = view.camera.size
+    how = cv2.INTER_AREA if view.scale < 1 else cv2.INTER_LINEAR
     part = picture[y : y + round(height / view.scale), x : x + round(width / view.scale)]
-    return np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.float32)
 
 
 def _sample(picture: Floats, spots: Floats) -> Floats:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from omote.render.albedo import paint_albedo
 from omote.render.texture_atlas import AtlasMap, atlas_map, welded_edges
 from omote.render.texture_eyes import fill_eyes
+from omote.render.texture_skin import haired, skin_likeness
 from omote.render.texture_view import smoothstep
 
 Floats = NDArray[np.float32]
@@ -54,7 +55,11 @@ def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
         seen = colour * share[:, None] + matched * added[:, None]
         known = share + added
         seen /= np.maximum(known, 1e-6)[:, None]
-    filled = match(atlas, paint, seen, known)
+    scalp = haired(atlas.size)
+    skin = skin_likeness(atlas, seen, known)
+    filled = match(atlas, paint, seen, known * (1 - scalp) * skin)
+    hair = match(atlas, paint, seen, known * scalp)
+    filled += (hair - filled) * scalp[:, None]
     filled += (seen - filled) * known[:, None]
     balls, white = fill_eyes(atlas, colour, confidence, paint)
     filled[eyes] = balls
@@ -66,7 +71,7 @@ def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
     return np.asarray(np.clip(filled, 0, 1), np.float32)
 
 
-def match(atlas: AtlasMap, source: Floats, target: Floats, amount: Floats) -> Floats:
+def match(atlas: AtlasMap, source: Floats, target: Floats, amount: np.ndarray) -> Floats:
     """Source colours (N, 3) with low frequencies moved to those of a target (N, 3) known by an amount (N,) 0..1."""
     ratio = np.log((target + _FLOOR) / (source + _FLOOR))
     ratio[amount <= 0] = 0

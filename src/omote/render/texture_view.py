@@ -14,8 +14,8 @@ from omote.rigs.asset import load_head_asset, triangles
 
 Floats = NDArray[np.float32]
 
-WINDOW = 768
-"""Longest side of the picture in which visibility is decided, pixels."""
+WINDOW, ENLARGED = 768, 4.0
+"""Longest side of the picture in which visibility is decided, pixels, and by how much a small head is enlarged."""
 FAR = 100.0
 _JUMP = 0.005
 """Metres of depth between neighbouring pixels that make an outline."""
@@ -63,7 +63,7 @@ def look(vertices: Floats, camera: Any, size: tuple[int, int]) -> View | None:
     high = np.minimum(np.ceil(spots.max(0)) + 12, size).astype(int)
     if (high - low < 4).any() or (vertices[:, 2] >= 0).any():
         return None
-    scale = min(1.0, WINDOW / float((high - low).max()))
+    scale = min(ENLARGED, WINDOW / float((high - low).max()))
     extent = tuple(int(n) for n in np.maximum(np.ceil((high - low) * scale), 1))
     middle = (np.array(camera.principal) - low) * scale
     own = Camera(camera.focal * scale, (float(middle[0]), float(middle[1])), (extent[0], extent[1]))
