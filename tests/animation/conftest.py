@@ -45,7 +45,9 @@ def take_of(jaw: Sequence[float], times: Sequence[float] | None = None, **source
 
 def face_at(x: float, size: tuple[int, int] = (WIDTH, HEIGHT), **source: Any) -> Captured:
     """What was captured of one face of the photo: at rest, its middle at ``x``; the jaw tells who it is."""
-    still = take_of([x / 1000], **source).with_(camera=Camera(170.0, (size[0] / 2, size[1] / 2), size))
+    still = take_of([x / size[0] * WIDTH / 1000], **source).with_(
+        camera=Camera(170.0, (size[0] / 2, size[1] / 2), size)
+    )
     marks = np.full((1, 478, 2), 32.0, np.float32)
     marks[..., 0] = x + np.linspace(-8, 8, 478)
     marks[..., 1] += np.linspace(-10, 10, 478)
@@ -65,9 +67,7 @@ class FakeEngine:
         self.portraits.append(portrait)
         return portrait
 
-    def drive(
-        self, state: Portrait, motions: Sequence[Performance | None]
-    ) -> Iterator[NDArray[np.uint8]]:
+    def drive(self, state: Portrait, motions: Sequence[Performance | None]) -> Iterator[NDArray[np.uint8]]:
         self.motions.append(tuple(motions))
         first = motions[0]
         assert first is not None
@@ -81,7 +81,7 @@ class FakeEngine:
 
 def shade(jaw: float) -> int:
     """How bright the fake engine paints a jaw."""
-    return round(40 + 180 * float(jaw))
+    return round(40 + 180 * min(float(jaw), 1.0))
 
 
 @pytest.fixture
@@ -96,7 +96,9 @@ def faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     """Captures without looking: the photo has three faces; a video or photo that drives holds ``[0]`` of the list."""
     driving: list[Any] = [take_of([0.0, 0.5, 1.0, 0.5, 0.0])]
 
-    def image(pixels: NDArray[np.uint8], *, face: Any = "largest", source: Any = None, **_: Any) -> list[Captured]:
+    def image(
+        pixels: NDArray[np.uint8], *, face: Any = "largest", source: Any = None, **_: Any
+    ) -> list[Captured]:
         if pixels.max() < 8:
             raise NoFaceError("no face was found", remedy="Is a face visible?")
         size = (pixels.shape[1], pixels.shape[0])
@@ -135,4 +137,6 @@ def photo(tmp_path: Path) -> Path:
 @pytest.fixture
 def take(tmp_path: Path) -> Path:
     """A take in a file: the jaw opens and closes in five frames of uneven length."""
-    return take_of([0.0, 0.4, 1.0, 0.4, 0.0], [3.0, 3.04, 3.1, 3.14, 3.2]).save(tmp_path / "in" / "take.omote")
+    return take_of([0.0, 0.4, 1.0, 0.4, 0.0], [3.0, 3.04, 3.1, 3.14, 3.2]).save(
+        tmp_path / "in" / "take.omote"
+    )

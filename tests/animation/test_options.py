@@ -85,12 +85,23 @@ def test_what_the_name_does_not_allow() -> None:
 def test_facts_tell_options_apart_but_not_what_leaves_the_result_the_same() -> None:
     plain = AnimateOptions().facts()
     assert AnimateOptions(overwrite=True, take=Path("a.omote")).facts() == plain
-    for other in ({"strength": 0.9}, {"regions": {"eyes"}}, {"offsets": {"jawOpen": 0.1}}, {"consent": "yes"}):
+    for other in (
+        {"strength": 0.9},
+        {"regions": {"eyes"}},
+        {"offsets": {"jawOpen": 0.1}},
+        {"consent": "yes"},
+    ):
         assert AnimateOptions(**other).facts() != plain
 
 
 def test_faces() -> None:
-    assert [parse_faces(t) for t in ("largest", "all", "3", "2,0", " 1, 2")] == ["largest", "all", 3, (2, 0), (1, 2)]
+    assert [parse_faces(t) for t in ("largest", "all", "3", "2,0", " 1, 2")] == [
+        "largest",
+        "all",
+        3,
+        (2, 0),
+        (1, 2),
+    ]
     with pytest.raises(InputError, match="Did you mean 'largest'"):
         parse_faces("larges")
     with pytest.raises(InputError, match="--face"):
