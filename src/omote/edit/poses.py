@@ -75,10 +75,10 @@ VISEMES: dict[str, dict[str, float]] = {
         "SS": {"jaw_open": 0.04, "lip_stretch_*": 0.25, "lower_lip_depress_*": 0.3, "upper_lip_raise_*": 0.1},
         "nn": {"jaw_open": 0.12, "lower_lip_depress_*": 0.15, "tongue_pitch": 0.5},
         "RR": {"jaw_open": 0.12, **{f"lip_funnel_{part}": 0.35 for part in _LIPS}},
-        "aa": {"jaw_open": 0.52, "lower_lip_depress_*": 0.12, "upper_lip_raise_*": 0.08},
-        "E": {"jaw_open": 0.26, "lip_stretch_*": 0.3, "lower_lip_depress_*": 0.15, "upper_lip_raise_*": 0.1},
+        "aa": {"jaw_open": 0.6, "lower_lip_depress_*": 0.12, "upper_lip_raise_*": 0.08},
+        "E": {"jaw_open": 0.3, "lip_stretch_*": 0.3, "lower_lip_depress_*": 0.15, "upper_lip_raise_*": 0.1},
         "I": {"jaw_open": 0.14, "lip_stretch_*": 0.4, "corner_pull_*": 0.15, "lower_lip_depress_*": 0.12},
-        "O": {"jaw_open": 0.36, **{f"lip_funnel_{part}": 0.45 for part in _LIPS}},
+        "O": {"jaw_open": 0.4, **{f"lip_funnel_{part}": 0.45 for part in _LIPS}},
         "U": {"jaw_open": 0.14, **{f"lip_pucker_{part}": 0.75 for part in _LIPS}},
     }.items()
 }

@@ -56,6 +56,8 @@ def preset(
         InputError: unknown preset (names the nearest), a value out of range, a text for another preset than talk.
     """
     key = name.lower().replace("_", "-")
+    if key not in PRESETS and emotions.is_emotion(key):
+        key = emotions.SPELLINGS.get(key, key).replace("anger", "angry")
     if key not in PRESETS:
         raise InputError(f"no preset is called '{name}'", remedy=f"There are: {', '.join(PRESETS)}.")
     if text is not None and key != "talk":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,16 @@ def take_pictures(
     """Yield (size, size, 3) uint8 sRGB for each of the frames; all show the same piece of the camera's view."""
     if not 48 <= size <= 1024:
         raise InputError(f"pictures of {size} px", where="size", remedy="Use 48 to 1024.")
-    painter = HeadPainter()
+    painter = _painter()
     camera = _framed(painter, take, size)
     for start in range(0, len(frames), _AHEAD):
         for head in painter.vertices(take, frames[start : start + _AHEAD]):
             yield _on_ground(painter.render(head, camera, supersample), size)
+
+
+@cache
+def _painter() -> HeadPainter:
+    return HeadPainter()
 
 
 def _framed(painter: HeadPainter, take: Performance, size: int) -> Camera:
