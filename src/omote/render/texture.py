@@ -100,10 +100,9 @@ def complete(texture: PhotoTexture) -> PhotoTexture:
         All of the atlas coloured; the confidence is unchanged, so that it still tells what was seen.
     """
     atlas = atlas_map(texture.size)
-    covered = atlas.texels.covered
-    filled = fill(atlas, texture.colour[covered], texture.confidence[covered])
+    filled = fill(atlas, atlas.values(texture.colour), atlas.values(texture.confidence))
     colour = atlas.image(filled)
-    colour[~covered] = np.median(filled[atlas.part("skin")][::97], axis=0)
+    colour[~atlas.texels.covered] = np.median(filled[atlas.part("skin")][::97], axis=0)
     return PhotoTexture(colour, texture.confidence)
 
 
@@ -122,7 +121,8 @@ def _visible(
     height, width = view.depth.shape
     column, row = (np.floor(spot[:, k]).astype(np.int32) for k in (0, 1))
     extent = picture.shape[1::-1]
-    within = ((spots > 0.5) & (spots < np.array(extent) - 0.5)).all(1)
+    within = (spots[:, 0] > 0.5) & (spots[:, 0] < extent[0] - 0.5)
+    within &= (spots[:, 1] > 0.5) & (spots[:, 1] < extent[1] - 0.5)
     within &= (column >= 0) & (row >= 0) & (column < width) & (row < height)
     chosen, point, spots, spot = chosen[within], point[within], spots[within], spot[within]
     column, row = column[within], row[within]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ class AtlasMap:
         texels: the texels, in row order.
         corners: (F, 3) vertices of each triangle.
         expand: (V,) welded vertex of each vertex.
+        place: (N,) each texel's index in the flattened picture.
+        nearest: (N, 3) vertices of each texel's triangle.
         weights: (N, 3) barycentrics of each texel; padding lies on the border of its island.
         mirror: (N, 2) texel coordinates (centres at +0.5) of the point on the other side of the face.
         part_names: what ``texels.part`` counts.
@@ -32,6 +35,8 @@ class AtlasMap:
     texels: Texels
     corners: NDArray[np.int64]
     expand: NDArray[np.int64]
+    place: NDArray[np.int64]
+    nearest: NDArray[np.int32]
     weights: Floats
     mirror: Floats
     part_names: tuple[str, ...]
@@ -49,45 +54,56 @@ class AtlasMap:
         """Vertex values (V, C) or welded ones (U, C) at texels (N,), or at the ``chosen`` ones (n,): (n, C)."""
         if len(values) != len(self.expand):
             values = values[self.expand]
-        triangle = self.texels.triangle if chosen is None else self.texels.triangle[chosen]
+        import torch
+
+        corner = self.nearest if chosen is None else self.nearest[chosen]
         weights = self.weights if chosen is None else self.weights[chosen]
-        corner = self.corners[triangle]
-        out = values[corner[:, 0]] * weights[:, :1]
-        for k in (1, 2):
-            out += values[corner[:, k]] * weights[:, k : k + 1]
-        return np.asarray(out, np.float32)
+        found = torch.nn.functional.embedding_bag(
+            torch.from_numpy(corner),
+            torch.from_numpy(np.ascontiguousarray(values, np.float32)),
+            per_sample_weights=torch.from_numpy(weights),
+            mode="sum",
+        )
+        return np.asarray(found.numpy(), np.float32)
+
+    @property
+    def sampled(self) -> NDArray[np.int64]:
+        """(n,) the texels that `at_vertices` gathers, an even choice of them."""
+        return _splat(self.size)[0]
 
     def at_vertices(self, values: np.ndarray, amount: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted means of texel values at the welded vertices.
 
         Args:
-            values: (N, C).
-            amount: (N,) weights >= 0.
+            values: (n, C) at the `sampled` texels.
+            amount: (n,) weights >= 0.
 
         Returns:
             (U, C) means (0 where nothing counts), and (U,) the weight behind them, 1 for a vertex all of whose
             surroundings have weight 1.
         """
-        chosen, splat, full = _splat(self.size)
-        share = amount[chosen]
-        mass = splat @ share
-        sums = splat @ (values[chosen] * share[:, None])
+        _, splat, full = _splat(self.size)
+        mass = splat @ amount
+        sums = splat @ (values * amount[:, None])
         return sums / np.maximum(mass, 1e-6)[:, None], mass / full
 
     def image(self, values: np.ndarray) -> Floats:
         """(size, size[, C]) float32 picture of texel values (N[, C]), 0 outside the islands."""
-        picture = np.zeros((self.size, self.size, *values.shape[1:]), np.float32)
-        picture[self.texels.covered] = values
-        return picture
+        picture = np.zeros((self.size * self.size, *values.shape[1:]), np.float32)
+        picture[self.place] = values
+        return picture.reshape(self.size, self.size, *values.shape[1:])
+
+    def values(self, picture: np.ndarray) -> Floats:
+        """(N[, C]) the texels of a picture (size, size[, C]); inverse of `image`."""
+        return np.asarray(picture.reshape(self.size * self.size, *picture.shape[2:])[self.place], np.float32)
 
     def mirrored(self, picture: Floats) -> Floats:
         """(N[, C]) a picture (size, size[, C]) as the other side of the face has it."""
         import cv2
 
-        grid = np.full((self.size, self.size, 2), -9, np.float32)
-        grid[self.texels.covered] = self.mirror - 0.5
+        grid = self.image(self.mirror - 0.5)
         turned = cv2.remap(picture, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(turned[self.texels.covered], np.float32)
+        return self.values(turned)
 
 
 @lru_cache(maxsize=3)
@@ -98,14 +114,22 @@ def atlas_map(size: int) -> AtlasMap:
     uv = asset["uv"].astype(np.float64) * size
     plane = np.concatenate([uv[corners], np.ones((len(corners), 3, 1))], axis=2)
     inverse = np.linalg.inv(plane).astype(np.float32)[texels.triangle]
-    x, y = texels.column + np.float32(0.5), texels.row + np.float32(0.5)
+    x, y = (i.astype(np.float32) + np.float32(0.5) for i in (texels.column, texels.row))
     weights = inverse[:, 0] * x[:, None] + inverse[:, 1] * y[:, None] + inverse[:, 2]
     np.clip(weights, 0, 1, out=weights)
     weights /= weights.sum(1, keepdims=True)
-    partner = _mirror_uv(corners, asset["expand"], asset["mirror"]).astype(np.float32) * size
+    partner = _mirror_uv(corners, asset["expand"], asset["mirror"]).astype(np.float32) * np.float32(size)
     mirror = np.einsum("nk,nkc->nc", weights, partner[texels.triangle])
-    names = tuple(asset.header["parts"])
-    return AtlasMap(texels, corners, asset["expand"], weights, np.asarray(mirror, np.float32), names)
+    return AtlasMap(
+        texels=texels,
+        corners=corners,
+        expand=asset["expand"],
+        place=texels.row.astype(np.int64) * size + texels.column,
+        nearest=corners.astype(np.int32)[texels.triangle],
+        weights=weights,
+        mirror=np.asarray(mirror, np.float32),
+        part_names=tuple(asset.header["parts"]),
+    )
 
 
 def _mirror_uv(corners: np.ndarray, expand: np.ndarray, mirror: np.ndarray) -> np.ndarray:
@@ -121,7 +145,7 @@ def _mirror_uv(corners: np.ndarray, expand: np.ndarray, mirror: np.ndarray) -> n
 
 
 @lru_cache(maxsize=3)
-def _splat(size: int) -> tuple[np.ndarray, object, np.ndarray]:
+def _splat(size: int) -> tuple[NDArray[np.int64], Any, np.ndarray]:
     """Texels that are gathered (n,), the (U, n) sparse weights, and (U,) their sums."""
     from scipy.sparse import csr_array
 

@@ -35,7 +35,7 @@ _MOST = 1.6
 @lru_cache(maxsize=2)
 def painted(size: int) -> Floats:
     """(N, 3) sRGB of the default paint at the covered texels."""
-    return np.asarray(paint_albedo(size=size)[atlas_map(size).texels.covered] / np.float32(255), np.float32)
+    return np.asarray(atlas_map(size).values(paint_albedo(size=size)) / np.float32(255), np.float32)
 
 
 def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
@@ -73,12 +73,14 @@ def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
 
 def match(atlas: AtlasMap, source: Floats, target: Floats, amount: np.ndarray) -> Floats:
     """Source colours (N, 3) with low frequencies moved to those of a target (N, 3) known by an amount (N,) 0..1."""
-    ratio = np.log((target + _FLOOR) / (source + _FLOOR))
-    ratio[amount <= 0] = 0
-    means, mass = atlas.at_vertices(np.clip(ratio, -_MOST, _MOST), amount)
-    smooth = continue_harmonically(means, mass)
-    gain = np.exp(atlas.at_texels(smooth.astype(np.float32)))
-    return np.asarray(np.clip((source + _FLOOR) * gain - _FLOOR, 0, 1), np.float32)
+    chosen = atlas.sampled
+    ratio = np.log((target[chosen] + _FLOOR) / (source[chosen] + _FLOOR))
+    means, mass = atlas.at_vertices(np.clip(ratio, -_MOST, _MOST), amount[chosen])
+    gain = atlas.at_texels(np.exp(continue_harmonically(means, mass)))
+    out = source + np.float32(_FLOOR)
+    out *= gain
+    out -= np.float32(_FLOOR)
+    return np.asarray(np.clip(out, 0, 1, out=out), np.float32)
 
 
 def continue_harmonically(values: np.ndarray, mass: np.ndarray) -> np.ndarray:

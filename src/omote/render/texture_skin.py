@@ -68,12 +68,10 @@ def keep_bare(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
     neck = picture[row:, :column]
     np.minimum.accumulate(neck, axis=0, out=neck)
     region = _regions(atlas.size)[1]
-    return np.asarray(confidence * (1 - region * (1 - picture[atlas.texels.covered])), np.float32)
+    return np.asarray(confidence * (1 - region * (1 - atlas.values(picture))), np.float32)
 
 
-def _usual_skin(
-    atlas: AtlasMap, colour: Floats, amount: Floats
-) -> tuple[Floats, Floats, float] | None:
+def _usual_skin(atlas: AtlasMap, colour: Floats, amount: Floats) -> tuple[Floats, Floats, float] | None:
     """CIELAB of all texels (N, 3), its median over the middle of the face (3,), and the usual distance in a and b."""
     import cv2
 
