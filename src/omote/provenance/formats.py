@@ -10,6 +10,9 @@ from omote.media.paths import PathLike, sniff
 SIGNABLE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".m4v", ".mov", ".zip")
 """Suffixes of the files that `sign_media` signs."""
 
+ARCHIVE = "application/x-zip"
+"""What the library calls a zip."""
+
 _TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "gif": "image/gif"}
 _READ_TOO = {"tiff": "image/tiff", "avif": "image/avif", "heic": "image/heic", "avi": "video/avi"}
 _MORE = {".wav": "audio/wav", ".mp3": "audio/mpeg", ".flac": "audio/flac", ".pdf": "application/pdf"}
@@ -40,7 +43,7 @@ def media_type(path: PathLike) -> str | None:
     if kind == "mp4":
         return "video/quicktime" if _brand(path) == b"qt  " else "video/mp4"
     if not kind and _head(path)[:4] == b"PK\x03\x04":
-        return "application/x-zip"  # what the library calls it
+        return ARCHIVE
     return _TYPES.get(kind)
 
 

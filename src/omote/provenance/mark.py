@@ -18,7 +18,7 @@ TEXT = "AI · Omote"
 _LETTERS = 0.030  # height of the font, as a share of the picture's geometric mean side
 _SMALLEST = 9.0  # px: below this letters cannot be read
 _OVERSAMPLED = 4  # the box is drawn this much larger and reduced: smooth corners
-_BOX = (18, 18, 22, 150)  # RGBA: dark and translucent
+_BOX = (18, 18, 22, 165)  # RGBA: dark and translucent
 _EDGE = (255, 255, 255, 70)  # a hairline that lifts the box off dark pictures
 _INK = (255, 255, 255, 235)
 

@@ -173,6 +173,6 @@ def _what(action: Action) -> str:
 
 
 def _which(source: Source) -> str:
-    kept = {"valid": "its own credentials were valid", "changed": "ITS OWN CREDENTIALS DID NOT FIT IT"}
+    kept = {"valid": "its own credentials fitted it", "changed": "its own credentials did NOT fit it"}
     parts = [source.name, source.sha256 and f"sha256 {source.sha256}", kept.get(source.credentials)]
     return "  ".join(part for part in parts if part)

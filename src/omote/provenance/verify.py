@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 from omote.errors import InputError
 from omote.media.paths import PathLike, check_readable
 from omote.provenance import claims, library
-from omote.provenance.formats import readable_type
+from omote.provenance.formats import ARCHIVE, SIGNABLE_SUFFIXES, readable_type
 from omote.provenance.keys import local_roots, read_anchors
 from omote.provenance.report import Identity, Report, State
 
 _LOCAL, _GIVEN = "omote:local", "omote:given"
 _LARGEST_SIDECAR = 256 << 20
+_CHUNK = 1 << 22
 _UNTRUSTED = "signingCredential.untrusted"
 _ABOUT_THE_SIGNER = ("signingCredential.", "timeStamp.", "claimSignature.outsideValidity", "algorithm.")
 
@@ -44,23 +45,20 @@ def verify(path: PathLike, *, trust: PathLike | None = None) -> Report:
         anchors[_GIVEN] = read_anchors(Path(trust))
     kind = readable_type(path)
     if kind is None:
-        remedy = "not a kind of file that carries Content Credentials (or too damaged to be recognised)"
-        return Report(path, "none", (remedy,))
-    sidecar = _sidecar(path)
+        return _unknown(path)
     c2pa = library.load()
     with library.context(anchors) as context, path.open("rb") as file:
         try:
-            return _read(c2pa, context, path, kind, file, None)
-        except c2pa.C2paError.ManifestNotFound:
-            if sidecar is None:
-                return Report(path, "none")
+            try:
+                return _read(c2pa, context, path, kind, file, None)
+            except c2pa.C2paError.ManifestNotFound:
+                beside = _sidecar(path)
+                if beside is None:
+                    return _without(path, kind)
+                file.seek(0)
+                return _read(c2pa, context, path, kind, file, beside)
         except c2pa.C2paError as error:
-            return _unreadable(path, error)
-        file.seek(0)
-        try:
-            return _read(c2pa, context, path, kind, file, sidecar)
-        except c2pa.C2paError as error:
-            return _unreadable(path, error)
+            return _unreadable(path, kind, library.reason(error))
 
 
 def _read(c2pa: Any, context: Any, path: Path, kind: str, file: BinaryIO, sidecar: bytes | None) -> Report:
@@ -69,11 +67,43 @@ def _read(c2pa: Any, context: Any, path: Path, kind: str, file: BinaryIO, sideca
     return _report(path, claims.mapping(store), detached=sidecar is not None)
 
 
-def _unreadable(path: Path, error: Exception) -> Report:
-    what = f"the file or its credentials are damaged and cannot be read ({library.reason(error)})"
-    if "RemoteManifest" in type(error).__name__:
+def _unknown(path: Path) -> Report:
+    if path.suffix.lower() in SIGNABLE_SUFFIXES and _has_remains(path):
+        return Report(path, "changed", ("the file is too damaged to be recognised",))
+    return Report(path, "none", ("this is not a kind of file that carries them",))
+
+
+def _without(path: Path, kind: str) -> Report:
+    """No credentials are found; but where their remains are, they were damaged."""
+    if kind != ARCHIVE and _has_remains(path):
+        return Report(
+            path, "changed", ("there are remains of credentials, damaged so that they are not found",)
+        )
+    return Report(path, "none")
+
+
+def _unreadable(path: Path, kind: str, reason: str) -> Report:
+    if "remote manifest" in reason:
         return Report(path, "none", ("its credentials are kept on a web site; Omote does not go there",))
-    return Report(path, "changed", (what,))
+    if _has_remains(path):
+        return Report(
+            path, "changed", (f"the file or its credentials are damaged and cannot be read ({reason})",)
+        )
+    if kind == ARCHIVE:
+        return Report(path, "none")
+    return Report(path, "none", (f"and the file is damaged ({reason})",))
+
+
+def _has_remains(path: Path) -> bool:
+    """Whether names that only credentials hold are anywhere in the file."""
+    names, last = (b"c2pa.assertions", b"c2pa.signature", b"content_credential.c2pa"), b""
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            window = last + chunk
+            if any(name in window for name in names):
+                return True
+            last = chunk[-32:]
+    return False
 
 
 def _owner(sidecar: Path) -> Path:
