@@ -76,7 +76,7 @@ def animate(
     Args:
         photo: an image file.
         driver: what moves it: a video or a photo (captured first), a file that `load` reads, a performance; several
-            for several faces; None with one of the options ``preset``, ``score`` and ``emotion``.
+            for several faces; None with one of the options ``preset``, ``score``, ``emotion`` and ``text``.
         output: what to make, by its suffix: a video (mp4, mov, mkv, webm), a looping image (gif, webp, apng), a picture
             (png, jpg), or without a suffix a folder of PNG frames.
         options: ``progress``, a function of (what is being done, steps done, steps in all or None), and the attributes

@@ -98,6 +98,13 @@ def test_several_drivers_share_the_time_line_of_the_longest() -> None:
     assert (motions.takes[0].times == motions.takes[1].times).all()
 
 
+def test_sliders_change_the_result() -> None:
+    raised = take_of([0.2, 0.5])
+    assert jaw(moved(raised, offsets={"jawOpen": 0.1})) == [0.148, 0.448]
+    assert jaw(moved(raised, offsets={"jawOpen": 0.1}, changes=("jaw_open=x0.5",))) == [0.074, 0.224]
+    assert jaw(moved(raised, changes=("jaw_open=0.3",))) == [0.3, 0.3]
+
+
 def test_another_rate_keeps_the_reference_moment() -> None:
     ramp = take_of(np.linspace(0, 0.9, 10).tolist(), np.arange(10) / 10)
     motions = moved(ramp, fps=20, reference=4)

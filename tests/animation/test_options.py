@@ -9,10 +9,10 @@ import pytest
 
 from omote.animation.options import AnimateOptions, check_names, kind_of
 from omote.animation.parse import (
+    parse_changes,
     parse_driver_face,
     parse_faces,
     parse_gaze,
-    parse_offsets,
     parse_reference,
     parse_regions,
 )
@@ -33,11 +33,12 @@ from omote.errors import InputError, OutputError
         ({"gaze": (120.0, 0.0)}, "gaze"),
         ({"offsets": {"mouthSmil": 0.1}}, "Did you mean mouthSmile"),
         ({"face": (0, 0)}, "different numbers"),
-        ({"preset": "smile", "emotion": "happy"}, "one of --preset, --score and --emotion"),
+        ({"preset": "smile", "emotion": "happy"}, "one of --preset, --score, --emotion and --text"),
         ({"frame": 1, "time": 0.5}, "one of --frame, --time and --strip"),
         ({"strip": 3, "compare": True}, "one of --strip and --compare"),
         ({"duration": 2.0}, "--duration"),
-        ({"text": "hello"}, "--text"),
+        ({"text": "hello", "preset": "nod"}, "--preset talk"),
+        ({"score": "0 neutral", "duration": 2.0}, "--duration"),
         ({"key": "a.pem"}, "go together"),
         ({"credentials": False, "consent": "yes"}, "--no-credentials"),
     ],
@@ -122,8 +123,18 @@ def test_references_gazes_regions() -> None:
     assert parse_regions(None) is None
 
 
-def test_offsets() -> None:
-    assert parse_offsets(["mouthSmile*=+0.2", "jaw_open=-.1"]) == {"mouthSmile*": 0.2, "jaw_open": -0.1}
-    for wrong in ("mouthSmile", "mouthSmile=0.2", "mouthSmile=+x", "=+"):
-        with pytest.raises(InputError, match="--set"):
-            parse_offsets([wrong])
+def test_changes() -> None:
+    given = [
+        "mouthSmile*=+0.2",
+        "jaw_open = -.1",
+        "jaw_open=-0.2",
+        "jaw_open=x1.5",
+        "brow_*=0",
+        "mouthSmile=+x",
+    ]
+    offsets, others = parse_changes(given)
+    assert offsets == {"mouthSmile*": 0.2, "jaw_open": pytest.approx(-0.3)}
+    assert others == ("jaw_open=x1.5", "brow_*=0", "mouthSmile=+x")
+    for wrong in ("mouthSmile=+x", "jaw_open", "jaw_opne=0.2"):
+        with pytest.raises(InputError):
+            AnimateOptions(changes=(wrong,))

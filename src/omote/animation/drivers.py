@@ -101,23 +101,23 @@ def open_driver(driver: DriverLike, options: AnimateOptions, progress: Progress 
 
 
 def script(options: AnimateOptions) -> Driving:
-    """The take that a preset, a score or an emotion stands for.
+    """The take that a preset, a score, an emotion or a text stands for.
 
     Raises:
         InputError: there is no such preset or emotion, or the score cannot be read.
     """
-    from omote.edit.presets import emotion_take, preset
-    from omote.edit.score import perform_score
+    from omote.edit.perform import perform
 
-    kind, text = options.scripted or ("", "")
-    fps, seed = options.fps or _SCRIPT_FPS, options.seed
-    if kind == "preset":
-        take = preset(text, options.duration, fps, seed=seed, text=options.text)
-    elif kind == "emotion":
-        take = emotion_take(text, options.duration, fps, seed=seed)
-    else:
-        take = perform_score(text, fps)
-    return Driving(take, "script", kind, None, digest_of(take))
+    take = perform(
+        options.preset,
+        score=options.score,
+        emotion=options.emotion,
+        text=options.text,
+        duration=options.duration,
+        fps=options.fps or _SCRIPT_FPS,
+        seed=options.seed,
+    )
+    return Driving(take, "script", options.scripted or "", None, digest_of(take))
 
 
 def _captured(path: Path, digest: str, options: AnimateOptions, progress: Progress | None) -> Performance:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from omote.animation.drivers import Driving
 from omote.animation.options import AnimateOptions
+from omote.edit.edit import set_controls
 from omote.edit.motion import MotionOptions, apply_motion
 from omote.edit.regions import REGIONS
 from omote.errors import InputError, NoFaceError
@@ -168,7 +169,8 @@ def _moved(source: Performance, driving: Driving, options: AnimateOptions) -> Pe
         take = take.resample(options.fps)
         if moment is not None:
             reference = int(np.argmin(np.abs(take.times - moment)))
-    return apply_motion(source, take, motion_options(driving, options, reference))
+    moved = apply_motion(source, take, motion_options(driving, options, reference))
+    return set_controls(moved, *options.changes) if options.changes else moved
 
 
 def _reference(driving: Driving, options: AnimateOptions) -> Literal["first", "neutral"] | int:

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from omote.edit.edit import set_controls
 from omote.edit.gaze import checked_gaze
 from omote.edit.names import weights_of
 from omote.edit.regions import REGIONS, checked_regions
+from omote.edit.stage import Stage
 from omote.errors import InputError, OutputError
 
 FaceChoice = Literal["largest", "all"] | int
@@ -26,11 +30,11 @@ class AnimateOptions:
     """How a photo is animated; all have defaults.
 
     Attributes:
-        preset: a performance that ships with Omote (see `omote perform --help`), instead of a driver.
+        preset: a performance that ships with Omote (see `omote.edit.presets.PRESETS`), instead of a driver.
         score: a text score, instead of a driver.
-        emotion: an EMFACS emotion and its strength such as ``happy:0.7``, instead of a driver.
+        emotion: EMFACS emotions such as ``happy:0.7``, instead of a driver.
+        text: what is said (the preset "talk"), instead of a driver.
         duration: seconds that a preset or an emotion lasts; None: its own.
-        text: what the preset "talk" says.
         face: which faces of the photo move: "largest", "all" (left to right as they are seen), or numbers counted
             from 0, largest first.
         driver_face: which face of a driving video or photo leads: "largest" or a number, largest first.
@@ -43,6 +47,7 @@ class AnimateOptions:
             the pose.
         strength: 0 leaves the photo as it is, 1 is the driver's own, more exaggerates; 0..5.
         offsets: control names or patterns -> what is added to them.
+        changes: further changes of the result, written as for `omote.edit.edit.set_controls`: ``"jaw_open=x1.5"``.
         gaze: None (the driver's), "camera", or (yaw, pitch) degrees: + is the subject's left, and up.
         blinks: blinks per minute to insert, 0..120; None inserts none.
         seed: of what is random (when the inserted blinks come).
@@ -68,8 +73,8 @@ class AnimateOptions:
     preset: str | None = None
     score: str | None = None
     emotion: str | None = None
-    duration: float | None = None
     text: str | None = None
+    duration: float | None = None
     face: FaceChoice | tuple[int, ...] = "largest"
     driver_face: Literal["largest"] | int = "largest"
     engine: str = "puppet"
@@ -78,6 +83,7 @@ class AnimateOptions:
     regions: frozenset[str] | None = None
     strength: float = 1.0
     offsets: Mapping[str, float] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
     gaze: Literal["camera"] | tuple[float, float] | None = None
     blinks: float | None = None
     seed: int = 0
@@ -116,16 +122,20 @@ class AnimateOptions:
         checked_gaze(self.gaze)
         for name in self.offsets:
             weights_of(name)
+        if self.changes:
+            set_controls(
+                Stage(np.zeros(1)).performance({}, 1.0), *self.changes
+            )  # refuses what cannot be read
         if isinstance(self.face, tuple) and (
             not self.face or len(set(self.face)) < len(self.face) or min(self.face) < 0
         ):
             raise InputError("expected different numbers from 0", where="--face")
-        if sum(value is not None for value in (self.preset, self.score, self.emotion)) > 1:
-            raise InputError("give one of --preset, --score and --emotion")
-        if self.duration is not None and self.preset is None and self.emotion is None:
-            raise InputError("is for presets and emotions", where="--duration")
-        if self.text is not None and self.preset is None:
-            raise InputError("is what --preset talk says", where="--text")
+        if sum(value is not None for value in (self.preset or self.text, self.score, self.emotion)) > 1:
+            raise InputError("give one of --preset, --score, --emotion and --text")
+        if self.text is not None and self.preset not in (None, "talk"):
+            raise InputError("goes with --preset talk only", where="--text")
+        if self.duration is not None and (self.scripted is None or self.score is not None):
+            raise InputError("is for presets, emotions and texts", where="--duration")
         if self.strip is not None and self.compare:
             raise InputError("give one of --strip and --compare")
         if sum(value is not None for value in (self.frame, self.time, self.strip)) > 1:
@@ -140,12 +150,14 @@ class AnimateOptions:
             )
 
     @property
-    def scripted(self) -> tuple[str, str] | None:
-        """("preset" | "score" | "emotion", its text) where that is what drives; None where a driver does."""
+    def scripted(self) -> str | None:
+        """What drives instead of a driver, such as "preset smile"; None where a driver does."""
+        if self.text is not None:
+            return "text"
         for name in ("preset", "score", "emotion"):
             text = getattr(self, name)
             if text is not None:
-                return name, text
+                return name if name == "score" else f"{name} {text}"
         return None
 
     def facts(self) -> dict[str, Any]:

@@ -82,26 +82,24 @@ def parse_gaze(text: str | None) -> Literal["camera"] | tuple[float, float] | No
     return yaw, pitch
 
 
-def parse_offsets(texts: Sequence[str]) -> dict[str, float]:
-    """The values of --set: "NAME=+0.2" or "NAME=-0.1"; a later one of the same name counts.
+def parse_changes(texts: Sequence[str]) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The values of --set, which are those of `omote edit --set`.
 
-    Raises:
-        InputError: not of this form.
+    Returns:
+        What "NAME=+0.2" and "NAME=-0.1" add, by name; and all others ("NAME=0.3", "NAME=x1.5") as they are. The first
+        come before gaze and blinks, so that eyes still find the camera; the second change the very result.
     """
-    offsets = {}
+    offsets: dict[str, float] = {}
+    others = []
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, _, value = text.replace(" ", "").partition("=")
         try:
-            if not equals or value.strip()[:1] not in ("+", "-"):
-                raise ValueError(text)
-            offsets[name.strip()] = float(value)
+            if value[:1] not in ("+", "-"):
+                raise ValueError(value)
+            offsets[name] = offsets.get(name, 0.0) + float(value)
         except ValueError:
-            raise InputError(
-                f"'{text}' does not say what to add to what",
-                where="--set",
-                remedy="Write a name, = and a number with its sign: --set 'mouthSmile*=+0.2'.",
-            ) from None
-    return offsets
+            others.append(text)
+    return offsets, tuple(others)
 
 
 def parse_regions(text: str | None) -> frozenset[str] | None:

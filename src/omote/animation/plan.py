@@ -38,7 +38,7 @@ class Job:
     def driver_names(self) -> list[str]:
         """What drives, for people: "talk.mp4" or "preset smile"."""
         if self.options.scripted is not None:
-            return [" ".join(self.options.scripted)]
+            return [self.options.scripted]
         return [name_of(d) if isinstance(d, Performance) else Path(d).name for d in self.drivers]
 
     def facts(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
     _check_photo(photo)
     if options.scripted is not None and drivers:
         raise InputError(
-            f"--{options.scripted[0]} takes the place of a driver",
+            f"{options.scripted} takes the place of a driver",
             where=_told(drivers[0]),
             remedy="Leave one or the other out.",
         )

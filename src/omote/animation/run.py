@@ -76,7 +76,7 @@ def animate(
 
     Args:
         photo: an image file.
-        drivers: none where the options hold a preset, a score or an emotion; else one, or one for each face.
+        drivers: none where the options hold a preset, a score, an emotion or a text; else one, or one for each face.
         output: what to make; the suffix says which kind. Without one: a folder of PNG frames.
         options: default `AnimateOptions()`.
         progress: called as work goes on.
@@ -105,8 +105,8 @@ def _silent(what: str, done: int, total: int | None) -> None:
 
 def _make(job: Job, progress: Progress) -> Animated:
     with staged(job.output) as place:
-        photo, faces = _portrait(job, progress)
         drivings = [script(job.options)] if not job.drivers else []
+        photo, faces = _portrait(job, progress)
         with one_thread():
             drivings += [open_driver(driver, job.options, progress) for driver in job.drivers]
         dealt = deal(drivings, len(faces))

@@ -48,7 +48,7 @@ class AnimateArgs:
         tyro.conf.Positional,
         tyro.conf.arg(metavar="PHOTO [DRIVER ...]", help_behavior_hint=QUIET),
     ]
-    """The photo, and what drives it: nothing with --preset, --score or --emotion; several for several faces."""
+    """The photo, and what drives it: nothing with --preset, --score, --emotion or --text; several for several faces."""
     output: Annotated[
         Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE|DIR", help_behavior_hint=QUIET)
     ] = None
@@ -57,12 +57,12 @@ class AnimateArgs:
     """Move as this preset does (`omote perform --list` shows all)."""
     score: Annotated[str | None, _option("TEXT")] = None
     """Move through these poses: times in seconds, names and values (see `omote perform --help`)."""
-    emotion: Annotated[str | None, _option("NAME[:0..1]")] = None
+    emotion: Annotated[str | None, _option("NAME[:0..1],...")] = None
     """Show an emotion: happy, sad, surprise, fear, anger, disgust or contempt."""
+    text: Annotated[str | None, _option("TEXT")] = None
+    """Say this (the mouth moves; there is no sound)."""
     duration: Annotated[float | None, _option("SECONDS")] = None
     """How long a preset or an emotion lasts; default: its own."""
-    text: Annotated[str | None, _option("TEXT")] = None
-    """What --preset talk says."""
     face: Annotated[str, tyro.conf.arg(metavar="largest|all|NUMBERS")] = "largest"
     """Which faces of the photo move: the largest, all (several drivers go to them from left to right), or numbers such
     as 0,2 counted from 0, largest first (several drivers go to them in this order)."""
@@ -79,8 +79,8 @@ class AnimateArgs:
     strength: Annotated[float, tyro.conf.arg(metavar="0..5")] = 1.0
     """How strongly: 0 leaves the photo as it is, above 1 exaggerates."""
     set: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], _option("NAME=+VALUE")] = ()
-    """Add to a control all the time: a name or a pattern, of the 102 or of ARKit's, such as 'mouthSmile*=+0.2'.
-    Can be given several times."""
+    """Change a control all the time, by a name or a pattern, of the 102 or of ARKit's: 'mouthSmile*=+0.2' adds,
+    jaw_open=x1.5 multiplies, jaw_open=0.3 sets. Can be given several times."""
     gaze: Annotated[str | None, _option("camera|YAW,PITCH")] = None
     """Look at the camera, or that many degrees to the subject's left and up."""
     blinks: Annotated[float | None, _option("PER_MINUTE")] = None
@@ -162,16 +162,17 @@ class AnimateArgs:
         """
         from omote.animation.options import AnimateOptions
         from omote.animation.parse import (
+            parse_changes,
             parse_driver_face,
             parse_faces,
             parse_gaze,
-            parse_offsets,
             parse_reference,
             parse_regions,
         )
 
         if self.relative and self.absolute:
             raise InputError("give one of --relative and --absolute")
+        offsets, changes = parse_changes(self.set)
         own = {f.name for f in fields(self)}
         same = {f.name: getattr(self, f.name) for f in fields(AnimateOptions) if f.name in own}
         parsed: dict[str, Any] = {
@@ -180,7 +181,8 @@ class AnimateArgs:
             "mode": "relative" if self.relative else "absolute" if self.absolute else None,
             "reference": parse_reference(self.reference),
             "regions": parse_regions(self.regions),
-            "offsets": parse_offsets(self.set),
+            "offsets": offsets,
+            "changes": changes,
             "gaze": parse_gaze(self.gaze),
             "take": self.save_take,
         }
@@ -196,8 +198,8 @@ def default_output(photo: Path, drivers: Sequence[Path], options: AnimateOptions
     from omote.media import classify
 
     if options.scripted is not None:
-        kind, text = options.scripted
-        name = kind if kind == "score" else re.sub(r"[^\w.-]+", "-", text).strip("-.").lower()
+        name = re.sub(r"[^\w.-]+", "-", options.preset or options.emotion or options.scripted)
+        name = name.strip("-.").lower()
     else:
         name = "_".join(driver.name.split(".")[0] for driver in drivers)
     one = any(value is not None for value in (options.frame, options.time, options.strip))
