@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("ci", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# Tests sign with keys of their own: nothing is ever written to the settings of who runs them.
+_settings = tempfile.TemporaryDirectory(prefix="omote-tests-")
+os.environ["OMOTE_CONFIG"] = _settings.name
+for _name in ("OMOTE_CERTIFICATE", "OMOTE_KEY"):
+    os.environ.pop(_name, None)
 
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

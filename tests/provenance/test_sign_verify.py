@@ -175,6 +175,9 @@ def test_consent_travels_in_the_header_of_a_performance(make: Make, photo: Path,
     driver, path = take_with("Bo, the actor, agreed.", tmp_path / "bo.omote"), make("out.mp4")
     sign_media(path, inputs=[photo, driver], action="animated", description="d", consent="Ada agreed.")
     assert verify(path).consent == ("Ada agreed.", "bo.omote: Bo, the actor, agreed.")
+    given = Input("Cy's take", consent="Cy agreed.")
+    sign_media(path, inputs=[photo, given], action="animated", description="d")
+    assert verify(path).consent == ("Cy's take: Cy agreed.",)
     other = make("other.mp4")
     sign_media(
         other, inputs=[photo, take_with("x" * 3000, driver)], action="animated", description="d"
@@ -203,6 +206,13 @@ def test_the_file_keeps_its_permissions(make: Make, photo: Path) -> None:
     path.chmod(0o640)
     animated(path, photo)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_inputs_that_changed_between_two_signings_are_hashed_anew(make: Make, photo: Path) -> None:
+    for seed in (1, 2):
+        path, source = make("out.png", 5), make("source.png", seed)
+        animated(path, source)
+        assert verify(path).sources[0].sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
 
 
 # ---- changes ----

@@ -6,7 +6,8 @@ import datetime as dt
 import logging
 import mimetypes
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,12 +41,14 @@ class Input:
         path: the file, where it is at hand: it is hashed, and credentials that it carries stay in the chain.
         sha256: of the bytes, hexadecimal, where the file itself is not at hand.
         format: media type, where known.
+        consent: a statement about consent that came with it; default: the one in the source of an ``.omote`` file.
     """
 
     name: str
     path: Path | None = None
     sha256: str | None = None
     format: str | None = None
+    consent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,15 @@ def resolve(item: PathLike | Input) -> Input:
         return item
     path = check_readable(item.path)
     guessed = readable_type(path) or mimetypes.guess_type(path.name)[0] or _UNKNOWN_TYPE
-    return Input(item.name, path, item.sha256 or sha256_of(path), item.format or guessed)
+    about = path.stat()
+    digest = item.sha256 or _digest(path.resolve(), about.st_size, about.st_mtime_ns)
+    return replace(item, path=path, sha256=digest, format=item.format or guessed)
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, modified_ns: int) -> str:
+    """The sha256 of a file as it was then: the frames of a folder have the same inputs."""
+    return sha256_of(path)
 
 
 def relationships(action: Action, count: int) -> list[str]:
@@ -134,18 +145,19 @@ def ingredient(inputs: Sequence[Input], index: int, action: Action) -> dict[str,
 
 
 def _consents(inputs: Sequence[Input]) -> list[dict[str, str]]:
-    """The consent that travels in the header of performances."""
+    """The consent that came with the inputs, and that travels in the header of performances."""
     found = []
     for part in inputs:
-        if part.path is not None and sniff(part.path) == "omote":
+        text: Any = part.consent
+        if text is None and part.path is not None and sniff(part.path) == "omote":
             from omote.performance import Performance
 
             text = Performance.load(part.path).source.get("consent")
-            if isinstance(text, str):
-                try:
-                    found.append({"name": part.name, "statement": checked_consent(text)})
-                except InputError as error:
-                    logger.warning("%s: its consent is not passed on: %s", part.path, error)
+        if isinstance(text, str):
+            try:
+                found.append({"name": part.name, "statement": checked_consent(text)})
+            except InputError as error:
+                logger.warning("%s: its consent is not passed on: %s", part.name, error)
     return found
 
 
