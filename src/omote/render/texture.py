@@ -17,6 +17,7 @@ from omote.errors import InputError
 from omote.geometry.meshes import face_normals
 from omote.render.texture_atlas import AtlasMap, atlas_map
 from omote.render.texture_fill import fill
+from omote.render.texture_light import remove_light
 from omote.render.texture_photo import photo_colours
 from omote.render.texture_skin import keep_bare, near_lids
 from omote.render.texture_view import View, belongs, look, project, smoothstep
@@ -87,6 +88,26 @@ def unproject(image: np.ndarray, vertices_cam: np.ndarray, camera: Any, *, size:
         colour[chosen] = photo_colours(picture, spots, _texel_pixels(atlas, vertices, camera, chosen))
         confidence = keep_bare(atlas, colour, confidence)
     return PhotoTexture(atlas.image(colour), atlas.image(confidence))
+
+
+def delight(texture: PhotoTexture, vertices_cam: np.ndarray, *, strength: float = 0.8) -> PhotoTexture:
+    """Divide out the photo's low-frequency shading, so that a renderer's own light does not come on top of it.
+
+    Skin keeps its mean colour; the ratio is bounded, shadows with edges stay, highlights are softened. Best done
+    before `merge` and `complete`.
+
+    Args:
+        texture: from `unproject`.
+        vertices_cam: (V, 3) metres, camera space, the same as there.
+        strength: 0 (none) .. 1.
+
+    Raises:
+        InputError: strength out of range.
+    """
+    if not 0.0 <= strength <= 1.0:
+        raise InputError(f"strength {strength:g} is not in 0..1")
+    colour = remove_light(texture.colour, texture.confidence, vertices_cam, strength)
+    return PhotoTexture(colour, texture.confidence)
 
 
 def complete(texture: PhotoTexture) -> PhotoTexture:
