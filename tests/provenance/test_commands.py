@@ -67,6 +67,7 @@ def test_verify_says_what_is_wrong_and_exits_with_2(call: Call, signed: Path, ma
         f"{changed}: CHANGED: this is not what was signed",
         "  bytes of the video were changed, added or taken away",
     ]
+    assert "signed by     Omote local key (self-made): a key made on this machine" in out
     bare = make("bare.png")
     assert call("verify", bare) == (2, f"{bare}: no Content Credentials\n", "")
     code, out, _ = call("verify", signed, bare)

@@ -142,7 +142,7 @@ def test_a_key_of_another_machine_is_no_identity(
     monkeypatch.setenv("OMOTE_CONFIG", str(tmp_path / "another"))
     for _ in range(2):
         assert identity_of(path) == ("valid", "unverified")
-        assert "made on another machine; not a verified identity" in "\n".join(verify(path).lines())
+        assert "made by somebody for themselves; not a verified identity" in "\n".join(verify(path).lines())
         keys.local_identity()  # and once more with a key of its own
     assert identity_of(path, trust=config / "signing-roots.pem") == ("valid", "trusted")
 
@@ -162,6 +162,20 @@ def test_a_name_alone_is_not_this_machine(make: Make, photo: Path, issue: Issue)
     liar = issue("Omote local key (self-made)")
     path = signed(make("out.png", 1), photo, certificate=liar["certificate"], key=liar["key"])
     assert identity_of(path) == ("valid", "unverified")
+
+
+def test_the_signer_of_what_was_changed_is_known_unless_the_signature_was(make: Make, photo: Path) -> None:
+    path = signed(make("out.jpg", 1), photo)
+    data = path.read_bytes()
+    path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    assert identity_of(path) == ("changed", "local")
+    claim = data.index(b"claim_generator_info")
+    path.write_bytes(
+        data.replace(b"0.91", b"0.92") if b"0.91" in data else data[:claim] + b"K" + data[claim + 1 :]
+    )
+    report = verify(path)
+    assert report.state == "changed"
+    assert report.signer is None or report.signer.identity == "unverified"
 
 
 def test_trust_that_is_no_certificate(make: Make, tmp_path: Path) -> None:

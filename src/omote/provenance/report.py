@@ -142,7 +142,7 @@ class Report:
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         if self.signer is not None:
-            yield "signed by", f"{self.signer.name}: {_who(self.signer)}"
+            yield "signed by", _who(self.signer)
         if self.when is not None:
             clock = "timestamp authority" if self.when_is_proven else "by the signer's clock"
             yield "when", f"{self.when} ({clock})"
@@ -160,9 +160,11 @@ class Report:
 
 
 def _who(signer: Signer) -> str:
-    if signer.identity == "unverified" and signer.self_made:
-        return "made on another machine; not a verified identity"
-    return _IDENTITIES[signer.identity]
+    if signer.self_made:
+        known = "made by somebody for themselves; not a verified identity"
+        return f"{signer.name}: {known if signer.identity == 'unverified' else _IDENTITIES[signer.identity]}"
+    name = f"{signer.name}, {signer.issuer}" if signer.issuer else signer.name
+    return f"{name}: {_IDENTITIES[signer.identity]}"
 
 
 def _what(action: Action) -> str:

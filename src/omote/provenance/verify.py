@@ -139,16 +139,13 @@ def _report(path: Path, store: Mapping[str, Any], *, detached: bool) -> Report:
         state = "changed"
     elif failures or not (untrusted or store.get("validation_state") == "Trusted"):
         state = "invalid"
-    identity: Identity = "unverified"
-    if store.get("validation_state") == "Trusted":
-        identity = "local" if results.get("trustListUri") == _LOCAL else "trusted"
     actions = claims.actions(manifest)
     proven = claims.signing_time(manifest)
     return Report(
         path=path,
         state=state,
         problems=tuple(claims.explain(code, text) for code, text in failures.items()),
-        signer=claims.signer(manifest, identity),
+        signer=claims.signer(manifest, _identity(results, failures)),
         when=proven or next((action.when for action in reversed(actions) if action.when), None),
         when_is_proven=proven is not None,
         software=claims.software(manifest),
@@ -158,3 +155,12 @@ def _report(path: Path, store: Mapping[str, Any], *, detached: bool) -> Report:
         consent=claims.consent(manifest),
         detached=detached,
     )
+
+
+def _identity(results: Mapping[str, Any], failures: Mapping[str, str]) -> Identity:
+    """Under whose root the signer is, which holds even where the content has changed since."""
+    successes = claims.items(claims.mapping(results.get("activeManifest")).get("success"))
+    trusted = any(item.get("code") == "signingCredential.trusted" for item in successes)
+    if not trusted or any(code.startswith("claimSignature.") for code in failures):
+        return "unverified"
+    return "local" if results.get("trustListUri") == _LOCAL else "trusted"
