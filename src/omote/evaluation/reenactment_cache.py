@@ -14,25 +14,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from omote.evaluation.reenactment_methods import BASELINES
 from omote.evaluation.reenactment_rows import Row
 from omote.media import atomic_path, write_image
 from omote.media.paths import sha256_of
 
 _log = logging.getLogger("omote.evaluation")
-_TRUTH_CODE = ("capture", "controls", "geometry", "media", "performance", "rigs", "evaluation")
-_ENGINE_CODE = (*_TRUTH_CODE, "drive", "edit", "models", "render")
-_BASELINES = ("static", "landmark-warp")
+_TRUTH_CODE = (
+    *("capture/*.py", "controls/*.py", "geometry/*.py", "media/*.py", "performance/*.py", "rigs/*.py"),
+    *(
+        f"evaluation/{name}.py"
+        for name in ("metrics", "warp_baseline", "reenactment_faces", "reenactment_methods")
+    ),
+    *("evaluation/reenactment_rows.py", "evaluation/reenactment_scene.py"),
+)
+_ENGINE_CODE = (*_TRUTH_CODE, "drive/**/*.py", "edit/*.py", "models/**/*.py", "render/*.py")
 
 
 @cache
-def code_fingerprint(folders: tuple[str, ...]) -> str:
-    """12 hexadecimal digits of the Python code of some of Omote's folders: another version is another result."""
+def code_fingerprint(patterns: tuple[str, ...]) -> str:
+    """12 hexadecimal digits of some of Omote's Python files: another version is another result."""
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted((root / folder).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -68,7 +74,7 @@ class Cache:
         folder = self.take_folder(video)
         if folder is None:
             return None
-        code = "" if method in _BASELINES else f"-{code_fingerprint(_ENGINE_CODE)}"
+        code = "" if method in BASELINES else f"-{code_fingerprint(_ENGINE_CODE)}"
         return folder / f"{_plain(name)}-{method}{code}.json"
 
     def load_row(self, path: Path) -> Row | None:
@@ -91,8 +97,7 @@ class Cache:
             if old != path:
                 old.unlink(missing_ok=True)
         with atomic_path(path) as temporary:
-            text = json.dumps(asdict(row), default=str).replace("NaN", "null")
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_text(json.dumps(_without_nan(asdict(row)), allow_nan=False), encoding="utf-8")
 
     def save_strip(self, video: Path, name: str, method: str, picture: NDArray[np.uint8]) -> None:
         """Keep a method's part of the strip, if anything is kept."""
@@ -109,6 +114,15 @@ class Cache:
 
 def _plain(name: str) -> str:
     return name.replace(" < ", "_by_")
+
+
+def _without_nan(value: Any) -> Any:
+    """The same plain value with None in place of numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _number(value: Any) -> float:
