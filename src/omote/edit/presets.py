@@ -72,7 +72,8 @@ def preset(
         _talk(stage, rng, spoken)
     else:
         made.make(stage, rng)
-    return _finished(stage, {"method": "preset", "preset": key, "seed": seed}, strength, made.blinks, seed)
+    source = {"method": "preset", "preset": key, "seed": seed, **({} if text is None else {"text": text})}
+    return _finished(stage, source, strength, made.blinks, seed)
 
 
 def emotion_take(
@@ -192,7 +193,7 @@ def _tilt(stage: Stage, rng: Chance) -> None:
 
 
 def _swing(stage: Stage, axis: int, degrees: float, rate: float, rng: Chance, centre: float = 0.0) -> None:
-    """Turn to and fro about ``centre`` in whole cycles, the last ones smaller; the eyes stay where they look."""
+    """Turn back and forth about ``centre`` in whole cycles, the last ones smaller; the eyes stay where they look."""
     t, span = stage.times, stage.duration
     cycles = max(1, round((span - 0.3) * rate))
     phase = 2 * np.pi * cycles * np.clip((t - 0.15) / max(span - 0.3, 1e-6), 0, 1)

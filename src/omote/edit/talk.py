@@ -48,7 +48,7 @@ _SPELLING = {
     **dict.fromkeys(("ck", "qu", "ng"), ("kk",)),
     **dict.fromkeys(("ee", "ea", "ie", "ey"), ("I",)),
     **dict.fromkeys(("ai", "ay", "ei"), ("E", "I")),
-    **dict.fromkeys(("oo", "ew", "ue"), ("U",)),
+    **dict.fromkeys(("oo", "ew"), ("U",)),
     **dict.fromkeys(("ou", "ow"), ("aa", "U")),
     **dict.fromkeys(("oa", "au", "aw"), ("O",)),
     **dict.fromkeys(("oi", "oy"), ("O", "I")),
