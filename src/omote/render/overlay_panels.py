@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera, Performance
+from omote.rigs.contours import BROW, EYE, LIPS_INNER, LIPS_OUTER, NOSE_BASE, NOSE_BRIDGE, OVAL
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.floating[Any]]
@@ -26,32 +27,15 @@ _ROOM = 0.48
 _SHIFT = 4
 """OpenCV's sub-pixel bits for line ends."""
 
-# MediaPipe's landmark numbers along each contour; the first of a pair says whether it is closed.
-_CONTOURS: tuple[tuple[bool, tuple[int, ...]], ...] = (
-    (True, (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)),
-    (True, (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)),
-    (True, (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)),
-    (True, (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)),
-    (True, (276, 283, 282, 295, 285, 336, 296, 334, 293, 300)),
-    (True, (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)),
-    (False, (168, 6, 197, 195, 5, 4, 1)),
-    (False, (98, 97, 2, 326, 327)),
-)
-_OVAL = (
-    *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176),
-    *(149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10),
-)
+_CLOSED = (OVAL, LIPS_OUTER, LIPS_INNER, *EYE.values(), *BROW.values())
+_OPEN = (NOSE_BRIDGE, NOSE_BASE)
 
 
 @cache
 def _segments() -> NDArray[np.int64]:
     """(S, 2) landmark numbers of every contour segment."""
-    pairs = list(pairwise(_OVAL))
-    for closed, numbers in _CONTOURS:
-        pairs += pairwise(numbers)
-        if closed:
-            pairs.append((numbers[-1], numbers[0]))
-    return np.array(pairs)
+    lines = [*((*numbers, numbers[0]) for numbers in _CLOSED), *_OPEN]
+    return np.array([pair for line in lines for pair in pairwise(line)])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,218 @@
+"""One head of the puppet: posed, drawn with the photo's own pixels, and laid over a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from omote.drive.puppet.binding import Bound, layout, ramp, surface_normals
+from omote.drive.puppet.eyes import eye_plate
+from omote.drive.puppet.mouth import Opening, interior_light, interior_vertices, lip_colour, tint_interior
+from omote.drive.puppet.relight import Light
+from omote.performance import Performance
+from omote.render.attributes import draw_attributes
+from omote.rigs.contours import EYE, LIPS_OUTER
+from omote.rigs.facs import load_rig
+
+Array = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+_ATLAS = 1024
+_STEP, _FINE_STEP = 64, 32
+"""Boxes grow in steps of this many pixels, so that the rasteriser's workspaces are used again."""
+_FINER = 2
+"""Samples a pixel, along each side, around eyes and mouth."""
+_SHOWS_INSIDE = (0.004, 0.008)
+"""Metres between the lips at which the photo begins to show, and shows, what is inside."""
+_BRIGHTEST = 1.5
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A head in one frame.
+
+    Attributes:
+        screen: (V, 3) x px, y px, 1/depth.
+        light: (V,) factor of brightness.
+        depth: metres of the head's middle.
+    """
+
+    screen: Array
+    light: Array
+    depth: float
+
+
+@dataclass(frozen=True)
+class Head:
+    """A bound face with everything its pixels come from.
+
+    Attributes:
+        bound: the rig on the photo.
+        plates: (H', W', 3) the photo, and below it the completed eyes.
+        place: (V, 2) px in the plates that each vertex shows.
+        fill: (S, S, 3) uint8 atlas for what the photo does not show.
+        taken: (V,) 0..1 share of the plates against the fill.
+        cover: (V,) 0..1 share of the head against the surroundings.
+        light: (V,) factor of brightness inside the mouth in the photo.
+        lamp: the photo's light.
+        lit: (V,) irradiance in the photo.
+    """
+
+    bound: Bound
+    plates: Image
+    place: Array
+    fill: Image
+    taken: Array
+    cover: Array
+    light: Array
+    lamp: Light
+    lit: Array
+
+    @classmethod
+    def build(cls, bound: Bound, photo: Image) -> Head:
+        """Complete what the photo hides of one face."""
+        from omote.render.texture import complete, unproject
+
+        table = layout()
+        points = bound.poses(bound.source)[0]
+        texture = complete(unproject(photo, points, bound.camera, size=_ATLAS))
+        fill = texture.to_uint8()
+        skin_shown = table.is_part("skin") & (bound.seen > 0.9) & (table.interior > 0.9)
+        column, row = bound.screen[skin_shown].astype(int).T
+        skin = np.median(photo[row, column], axis=0).astype(np.float32)
+
+        place, taken = bound.screen.copy(), bound.seen.copy()
+        plates, top, whites = [photo], len(photo), []
+        for side in "LR":
+            plate = eye_plate(bound, photo, side, skin)
+            ball = table.is_part(f"eye_{side}")
+            place[ball] += np.array((0, top), np.float32) - plate.corner
+            taken[ball] = 1
+            plates.append(plate.picture)
+            top += len(plate.picture)
+            if plate.white is not None:
+                whites.append(plate.white)
+        wide = max(plate.shape[1] for plate in plates)
+        padded = [cv2.copyMakeBorder(p, 0, 0, 0, wide - p.shape[1], cv2.BORDER_REPLICATE) for p in plates]
+
+        opening = Opening.of(points)
+        taken[interior_vertices()] *= float(ramp(opening.height, *_SHOWS_INSIDE))
+        tint_interior(
+            fill,
+            texture.confidence * float(ramp(opening.height, *_SHOWS_INSIDE)),
+            skin,
+            lip_colour(photo, bound.landmarks),
+            np.mean(whites, axis=0) if whites else None,
+        )
+        taken[table.is_part("eye_socket")] = 1  # the photo's lid margins, drawn out
+        outside = (1 - table.interior) * table.is_part("skin")
+        taken = np.maximum(taken, outside)
+        cover = np.where(
+            table.is_part("skin"), np.maximum(table.interior, ramp(bound.seen, 0.2, 1.0) * table.on_head), 1
+        )
+        light = interior_light(points, bound.forward(bound.source)[0], opening)
+        normals = surface_normals(points)
+        shown = np.clip(bound.screen, 0, np.array(photo.shape[1::-1]) - 1).astype(int)
+        soft = cv2.GaussianBlur(photo, (0, 0), max(photo.shape) / 256)
+        lamp = Light.estimate(
+            soft[shown[:, 1], shown[:, 0]].astype(np.float32),
+            normals,
+            bound.seen * table.interior * table.is_part("skin"),
+        )
+        return cls(
+            bound,
+            np.concatenate(padded),
+            place,
+            fill,
+            taken,
+            cover.astype(np.float32),
+            light,
+            lamp,
+            lamp.on(normals),
+        )
+
+    def pose(self, motion: Performance) -> list[Pose]:
+        """The head in each frame of a motion."""
+        poses = []
+        for points, forward in zip(self.bound.poses(motion), self.bound.forward(motion), strict=True):
+            screen = self.bound.to_screen(points)
+            light = interior_light(points, forward, Opening.of(points))
+            # What was taken from the photo has the photo's light in it.
+            light = np.minimum(light / (self.taken * self.light + 1 - self.taken), _BRIGHTEST)
+            turned = self.lamp.change(self.lit, surface_normals(points))
+            light = light * np.where(layout().is_part("skin"), turned, 1)
+            poses.append(Pose(screen, light, float(-points[:, 2].mean())))
+        return poses
+
+    def draw(self, frame: Image, pose: Pose) -> None:
+        """Lay the head over a frame (H, W, 3), in place."""
+        box = self._box(pose, np.flatnonzero(self.cover > 0), frame.shape, _STEP)
+        if box is None:
+            return
+        table = layout()
+        values = np.column_stack([self.place, self.taken, self.cover, table.uv, pose.light])
+        colour, cover = self._pixels(pose.screen, values, box, 1)
+        x, y = box[:2]
+        for vertices in _fine_parts():
+            small = self._box(pose, vertices, frame.shape, _FINE_STEP)
+            if small is None:
+                continue
+            left, top = small[0] - x, small[1] - y
+            fine, fine_cover = self._pixels(pose.screen, values, small, _FINER)
+            target = (slice(max(top, 0), top + small[3]), slice(max(left, 0), left + small[2]))
+            height, width = colour[target].shape[:2]
+            colour[target] = fine[:height, :width]
+            cover[target] = fine_cover[:height, :width]
+        part = frame[y : y + box[3], x : x + box[2]]
+        height, width = part.shape[:2]
+        cover, colour = (
+            np.ascontiguousarray(cover[:height, :width]),
+            np.ascontiguousarray(colour[:height, :width]),
+        )
+        part[:] = cv2.blendLinear(colour, np.ascontiguousarray(part), cover, 1 - cover)
+
+    def _pixels(
+        self, screen: Array, values: Array, box: tuple[int, int, int, int], finer: int
+    ) -> tuple[Image, Array]:
+        """Colour (h, w, 3) and cover (h, w) in a box, from ``finer`` x ``finer`` samples a pixel."""
+        x, y, width, height = box
+        moved = (screen - np.array((x, y, 0), np.float32)) * np.array((finer, finer, 1), np.float32)
+        _, planes = draw_attributes(moved, layout().faces, values, (width * finer, height * finer))
+        across, down, taken, cover, u, v, light = planes
+        photo = cv2.remap(
+            self.plates, across - 0.5, down - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        fill = cv2.remap(
+            self.fill, u * _ATLAS - 0.5, v * _ATLAS - 0.5, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        colour = cv2.blendLinear(photo, fill, taken, 1 - taken)
+        if light.min() < 1 or light.max() > 1:
+            colour = cv2.multiply(colour, cv2.merge([light] * 3), dtype=cv2.CV_8U)
+        if finer > 1:
+            colour = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA)
+            cover = cv2.resize(cover, (width, height), interpolation=cv2.INTER_AREA)
+        return colour, cover
+
+    @staticmethod
+    def _box(
+        pose: Pose, vertices: NDArray[np.int64], shape: tuple[int, ...], step: int
+    ) -> tuple[int, int, int, int] | None:
+        """x, y, width and height px around vertices, in steps; None if they lie outside the frame."""
+        points = pose.screen[vertices, :2]
+        low = np.maximum(np.floor(points.min(0)).astype(int) - 1, 0)
+        high = np.minimum(np.ceil(points.max(0)).astype(int) + 1, (shape[1], shape[0]))
+        if np.any(high <= low):
+            return None
+        width, height = (int(np.ceil(n / step) * step) for n in high - low)
+        return int(low[0]), int(low[1]), width, height
+
+
+@cache
+def _fine_parts() -> tuple[NDArray[np.int64], ...]:
+    """Vertices around each eye and the mouth, where parts meet in thin edges."""
+    marks = load_rig().landmarks.vertices
+    return tuple(np.unique(marks[list(contour)]) for contour in (EYE["L"], EYE["R"], LIPS_OUTER))

@@ -1,0 +1,137 @@
+"""Inside the mouth: teeth, tongue and cavity in the colours and the light of the photo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omote.drive.puppet.binding import layout, ramp
+from omote.render.albedo import paint_albedo
+from omote.render.texels import atlas_texels
+from omote.rigs.contours import LIPS_INNER, LIPS_OUTER
+from omote.rigs.facs import load_rig
+
+Array = NDArray[np.float32]
+
+INTERIOR = ("mouth", "teeth_upper", "teeth_lower", "tongue")
+_TEETH, _GUMS = 0.93, 0.62
+"""sRGB brightness of teeth relative to white in the face's light, and of the cavity's wall relative to the lips."""
+_TONGUE = 0.88
+_WHITE_OVER_SKIN = 1.28
+"""White over skin of average reflectance, sRGB brightness, in the same light."""
+_BEHIND_LIPS = 0.004
+"""Metres behind the inner lips where the light begins to fall off."""
+_UPPER, _LOWER, _CORNER = 13, 14, (78, 308)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The gap between the lips: what light enters by.
+
+    Attributes:
+        centre: (3,) metres, camera space.
+        radius: metres of a disc of the same area.
+        height: metres between the middles of the lips.
+    """
+
+    centre: Array
+    radius: float
+    height: float
+
+    @classmethod
+    def of(cls, points: Array) -> Opening:
+        """Of a posed head (V, 3)."""
+        marks = load_rig().landmarks
+        lips = np.einsum(
+            "kjc,kj->kc", points[marks.vertices[list(LIPS_INNER)]], marks.barycentric[list(LIPS_INNER)]
+        )
+        place = {number: lips[k] for k, number in enumerate(LIPS_INNER)}
+        height = float(np.linalg.norm(place[_UPPER] - place[_LOWER]))
+        width = float(np.linalg.norm(place[_CORNER[0]] - place[_CORNER[1]]))
+        return cls(lips.mean(0), 0.5 * float(np.sqrt(height * width)), height)
+
+
+@lru_cache(maxsize=1)
+def interior_vertices() -> NDArray[np.bool_]:
+    """(V,) whether a vertex is inside the mouth."""
+    names = load_rig().part_names
+    return np.isin(layout().vertex_part, [names.index(name) for name in INTERIOR])
+
+
+def interior_light(points: Array, forward: Array, opening: Opening) -> Array:
+    """(V,) factor of sRGB brightness: 1 outside the mouth; inside, what a disc-shaped opening lets in.
+
+    A point at depth d on the axis of a disc of radius a sees a² / (a² + d²) of the sky.
+
+    Args:
+        points: (V, 3) metres, camera space.
+        forward: (3,) unit, where the face looks, camera space.
+        opening: of the same head.
+    """
+    depth = np.maximum((opening.centre - points) @ forward - _BEHIND_LIPS, 0)
+    open_sky = opening.radius**2 / (opening.radius**2 + depth**2 + 1e-9)
+    light = np.where(interior_vertices(), open_sky**0.45, 1)
+    return light.astype(np.float32)
+
+
+def tint_interior(
+    fill: NDArray[np.uint8], seen: Array, skin: Array, lips: Array, white: Array | None
+) -> None:
+    """Paint the unseen inside of the mouth into an atlas (S, S, 3), in place.
+
+    Args:
+        fill: the completed atlas.
+        seen: (S, S) confidence of the photo's own colours.
+        skin: (3,) sRGB 0..255, median of the face.
+        lips: (3,) sRGB 0..255.
+        white: (3,) sRGB 0..255 of the eyes' white as the photo shows it, or None.
+    """
+    size = len(fill)
+    texels = atlas_texels(size)
+    names = load_rig().part_names
+    paint = _paint(size)[texels.covered].astype(np.float32)
+    target = {
+        "teeth_upper": _tooth(skin, white),
+        "teeth_lower": _tooth(skin, white) * 0.94,
+        "tongue": lips * _TONGUE,
+        "mouth": lips * _GUMS,
+    }
+    colours = fill[texels.covered]
+    keep = ramp(seen[texels.covered], 0.3, 0.7)[:, None]
+    for name in INTERIOR:
+        inside = texels.part == names.index(name)
+        usual = np.percentile(paint[inside], 95, axis=0)
+        painted = paint[inside] / np.maximum(usual, 1) * target[name]
+        colours[inside] = np.clip(colours[inside] * keep[inside] + painted * (1 - keep[inside]), 0, 255)
+    fill[texels.covered] = colours
+
+
+@lru_cache(maxsize=2)
+def _paint(size: int) -> NDArray[np.uint8]:
+    return paint_albedo(size=size)
+
+
+def _tooth(skin: Array, white: Array | None) -> Array:
+    """(3,) sRGB of teeth in the light that falls on this face."""
+    level = float(skin.mean()) * _WHITE_OVER_SKIN
+    tint = np.array((1.03, 1.0, 0.93), np.float32)
+    if white is not None:
+        level = max(level, float(white.mean()))
+        chroma = white / max(float(white.mean()), 1.0)
+        tint = tint * (0.5 + 0.5 * chroma)
+    return np.clip(level * _TEETH * tint / tint.mean(), 0, 240).astype(np.float32)
+
+
+def lip_colour(photo: NDArray[np.uint8], landmarks: Array) -> Array:
+    """(3,) sRGB 0..255, median of the photo between the outer and the inner contour of the lips."""
+    import cv2
+
+    mask = np.zeros(photo.shape[:2], np.uint8)
+    for contour, value in ((LIPS_OUTER, 1), (LIPS_INNER, 0)):
+        cv2.fillPoly(mask, [np.round(landmarks[list(contour)]).astype(np.int32)], value)
+    inside = photo[mask > 0]
+    colour = np.median(inside, axis=0) if len(inside) else np.array((150, 90, 85))
+    return colour.astype(np.float32)

@@ -1,0 +1,64 @@
+"""Per-vertex values seen at each pixel: visibility and perspective-correct interpolation in one pass."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from omote.checks import check_shape
+from omote.render.rasterize import kernels, workspace
+
+
+@cache
+def _kernels() -> Any:
+    kernels()  # initialises Warp
+    from omote.render import warp_attributes
+
+    return warp_attributes
+
+
+def draw_attributes(
+    screen: np.ndarray[Any, Any],
+    faces: np.ndarray[Any, Any],
+    values: np.ndarray[Any, Any],
+    size: tuple[int, int],
+    *,
+    cull: bool = False,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Rasterise a mesh and interpolate values over it (CPU).
+
+    Args:
+        screen: (V, 3) x px, y px, 1/depth, as `omote.render.rasterize.rasterize` takes it.
+        faces: (F, 3) vertex indices; they are not checked.
+        values: (V, K) what to interpolate.
+        size: (width, height) pixels.
+        cull: leave out triangles seen from behind.
+
+    Returns:
+        triangle_id (H, W) int32, -1 where nothing is seen; (K, H, W) float32 values, 0 where nothing is seen.
+
+    Raises:
+        InputError: if values are not one row a vertex.
+    """
+    import warp as wp
+
+    k = _kernels()
+    width, height = size
+    device = torch.device("cpu")
+    points = torch.from_numpy(np.ascontiguousarray(screen, np.float32))
+    attributes = torch.from_numpy(np.ascontiguousarray(values, np.float32))
+    check_shape("values", attributes, len(points), None)
+    space = workspace(device, size, len(points), len(faces))
+    space.draw(points, torch.from_numpy(np.ascontiguousarray(faces)), cull=cull)
+    triangle_id = np.empty((height, width), np.int32)
+    planes = np.empty((attributes.shape[1], height, width), np.float32)
+    inputs = [space.planes_view, width, height, 1, 1, attributes.shape[1], space.keys_view, space.faces_view]
+    arrays = [
+        wp.from_torch(attributes.view(-1)),
+        *(wp.array(a.ravel(), copy=False, device="cpu") for a in (triangle_id, planes)),
+    ]
+    wp.launch(k.interpolate_pixels, dim=(1, 1), inputs=inputs + arrays, device="cpu")
+    return triangle_id, planes
