@@ -45,6 +45,10 @@ class CaptureArgs:
     """More files to write, such as glb,livelink (`omote export --help` lists all)."""
     face: Annotated[str, tyro.conf.arg(metavar="largest|all|NUMBER")] = "largest"
     """Which face, if there are several: the largest, all, or a number counted from 0, largest first."""
+    texture: Annotated[str, tyro.conf.arg(metavar="photo|photo-lit|paint", help_behavior_hint=QUIET)] = (
+        "photo"
+    )
+    """What the head of a glb or obj wears: the photo with its light evened out, the photo as it is, or paint."""
     smooth: Annotated[float, tyro.conf.arg(metavar="0..1")] = 0.5
     """Strength of smoothing over time, 0 (off) to 1; without lag. Photos are not affected."""
     overlay: Flag = True

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from omote.commands.capture import CaptureArgs
 
 FaceChoice = Literal["largest", "all"] | int
+TEXTURES = ("photo", "photo-lit", "paint")
+"""What the head of an exported mesh wears: the photo without its light, the photo as it is, or paint."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Task:
     formats: tuple[str, ...]  # names known to omote.export
     overwrite: bool
     wait: bool = False  # whether to wait for another run that is at work on it
+    texture: str = TEXTURES[0]
 
     def performance_path(self, index: int) -> Path:
         """The ``.omote`` file of a face; numbered only where all faces are asked for."""
@@ -57,6 +60,7 @@ def plan(args: CaptureArgs) -> list[Task]:
     if args.jobs < 0:
         raise InputError(f"{args.jobs} is not a number of files", where="--jobs", remedy="0 is automatic.")
     face = parse_face(args.face)
+    texture = console.pick(args.texture, TEXTURES, "texture", "--texture")
     wanted = tuple(form.name for form in export.parse_formats(args.to)) if args.to.strip() else ()
     sources = expand(args.paths, args.output)
     prepare_target(args.output / "probe.omote")
@@ -71,7 +75,14 @@ def plan(args: CaptureArgs) -> list[Task]:
                 remedy="Capture them into different folders with -o.",
             )
         tasks[name] = Task(
-            source, args.output / name, face, args.smooth, args.overlay, wanted, args.overwrite
+            source,
+            args.output / name,
+            face,
+            args.smooth,
+            args.overlay,
+            wanted,
+            args.overwrite,
+            texture=texture,
         )
     return list(tasks.values())
 

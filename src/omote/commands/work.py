@@ -124,7 +124,7 @@ def complete(task: Task, digest: str) -> list[Performance]:
 
 def marker(task: Task, faces: int) -> dict[str, Any]:
     """What a performance remembers of its capture: the options that decide what is in it."""
-    return {"face": task.face, "smooth": task.smooth, "faces": faces}
+    return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture}
 
 
 def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) -> list[Path]:
@@ -142,15 +142,31 @@ def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) ->
     from omote import export
 
     saved = task.performance_path(index)
-    stem = saved.with_suffix("")
+    stem, albedo = saved.with_suffix(""), None
     paths: list[Path] = []
     for form in export.parse_formats(task.formats) if task.formats else ():
         target = stem.with_name(stem.name + form.suffix)
         if fresh and _is_newer(target, saved):
             paths.append(target)
         elif form.name != "omote":
-            paths += export.write(take, target)
+            options: dict[str, Any] = {}
+            if task.texture != "paint" and "albedo" in export.options_of(form):
+                if albedo is None:
+                    albedo = _albedo(task, take)
+                options["albedo"] = albedo
+            paths += export.write(take, target, **options)
     return paths
+
+
+def _albedo(task: Task, take: Performance) -> Any:
+    """The texture of the face in the input, (S, S, 3) uint8."""
+    from omote.media import is_video, read_image
+    from omote.render.texture_take import photo_texture, video_texture
+
+    lit = task.texture == "photo-lit"
+    if is_video(task.source):
+        return video_texture(task.source, take, keep_light=lit)
+    return photo_texture(read_image(task.source), take, keep_light=lit)
 
 
 def overlay_path(task: Task) -> Path:

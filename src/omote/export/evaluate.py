@@ -128,6 +128,22 @@ def rig_albedo(rig: Any) -> np.ndarray | None:
     return _painted() if isinstance(rig, FacsRig) else None
 
 
+def chosen_albedo(rig: Any, albedo: Any) -> np.ndarray | None:
+    """The texture that an exporter's ``albedo`` asks for: "rig" for `rig_albedo`, None, or uint8 (H, W, 3) itself.
+
+    Raises:
+        InputError: of another type or shape.
+    """
+    if isinstance(albedo, str):
+        return rig_albedo(rig)
+    if albedo is None:
+        return None
+    pixels = albedo.detach().cpu().numpy() if hasattr(albedo, "detach") else np.asarray(albedo)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InputError(f"got {pixels.dtype} {pixels.shape}, expected uint8 (H, W, 3)", where="albedo")
+    return np.asarray(pixels)
+
+
 @cache
 def _painted() -> np.ndarray:
     from omote.render.albedo import paint_albedo

@@ -354,15 +354,11 @@ def _camera(builder: GlbBuilder, camera: Camera) -> dict[str, Any]:
 
 def _texture(builder: GlbBuilder, rig: Any, albedo: Any) -> int | None:
     """Embed the albedo as JPEG; the index of its texture."""
-    if isinstance(albedo, str):
-        albedo = ev.rig_albedo(rig)
-    if albedo is None:
+    pixels = ev.chosen_albedo(rig, albedo)
+    if pixels is None:
         return None
     from PIL import Image
 
-    pixels = albedo.detach().cpu().numpy() if hasattr(albedo, "detach") else np.asarray(albedo)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InputError(f"got {pixels.dtype} {pixels.shape}, expected uint8 (H, W, 3)", where="albedo")
     stream = BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=90, subsampling=0)
     image = builder.add(

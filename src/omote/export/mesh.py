@@ -60,7 +60,13 @@ def select_frames(frames: Frames, count: int) -> list[int]:
 
 
 def write_obj(
-    performance: Performance, path: str | Path, *, rig: Any = None, frames: Frames = None, pose: bool = False
+    performance: Performance,
+    path: str | Path,
+    *,
+    rig: Any = None,
+    frames: Frames = None,
+    pose: bool = False,
+    albedo: Any = "rig",
 ) -> list[Path]:
     """Write OBJ files (normals, texture coordinates, a group per part), one .mtl and the texture as PNG.
 
@@ -70,6 +76,7 @@ def write_obj(
         rig: None for the embedded head.
         frames: see :func:`select_frames`.
         pose: place the head as the camera saw it.
+        albedo: "rig" for the rig's own texture where it has one, None for plain colours, or uint8 (H, W, 3).
 
     Returns:
         All files written, the OBJ files first.
@@ -92,13 +99,13 @@ def write_obj(
         lines += tail
         lines += [f"vn {x:.5f} {y:.5f} {z:.5f}" for x, y, z in normals]
         written.append(write_text(target, "\n".join([*lines, *ends]) + "\n"))
-    return [*written, *_write_material(rig, library, names)]
+    return [*written, *_write_material(ev.chosen_albedo(rig, albedo), library, names)]
 
 
 def write_ply(
     performance: Performance, path: str | Path, *, rig: Any = None, frames: Frames = None, pose: bool = False
 ) -> list[Path]:
-    """Write binary PLY files with normals and texture coordinates (s, t); arguments as `write_obj`."""
+    """Write binary PLY files with normals and texture coordinates (s, t); arguments as `write_obj`, no texture."""
     rig = ev.default_rig() if rig is None else rig
     faces, uv = ev.rig_array(rig, "faces"), ev.rig_array(rig, "uv")
     columns = ("x", "y", "z", "nx", "ny", "nz", "s", "t")
@@ -145,8 +152,7 @@ def _meshes(
             yield (path if single else path.with_name(f"{path.stem}.{frame:06d}{path.suffix}")), vertices
 
 
-def _write_material(rig: Any, library: Path, names: list[str]) -> list[Path]:
-    pixels = ev.rig_albedo(rig)
+def _write_material(pixels: np.ndarray | None, library: Path, names: list[str]) -> list[Path]:
     out = []
     texture = library.with_name(f"{library.stem}.albedo.png")
     if pixels is not None:

@@ -1,11 +1,12 @@
 """A face's texture from a photo: the picture laid into the rig's atlas, its light removed, its hidden parts completed.
 
 ``unproject`` takes what the photo shows, ``delight`` removes low-frequency shading, ``merge`` joins several photos,
-``complete`` fills what none of them shows. ``photo_texture`` does all of it.
+``complete`` fills what none of them shows. `omote.render.texture_take` does all of it for captured photos and videos.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from omote.geometry.meshes import face_normals
 from omote.render.texture_atlas import AtlasMap, atlas_map
 from omote.render.texture_fill import fill
 from omote.render.texture_light import remove_light
+from omote.render.texture_merge import blend
 from omote.render.texture_photo import photo_colours
 from omote.render.texture_skin import keep_bare, near_lids
 from omote.render.texture_view import View, belongs, look, project, smoothstep
@@ -108,6 +110,28 @@ def delight(texture: PhotoTexture, vertices_cam: np.ndarray, *, strength: float 
         raise InputError(f"strength {strength:g} is not in 0..1")
     colour = remove_light(texture.colour, texture.confidence, vertices_cam, strength)
     return PhotoTexture(colour, texture.confidence)
+
+
+def merge(textures: Sequence[PhotoTexture]) -> PhotoTexture:
+    """Join textures of one person from several photos, before `complete`.
+
+    All are brought to the low-frequency colours of the one that shows most; the most confident wins at each place,
+    softly; one that is blurred, or of three or more differs from the others, counts less.
+
+    Args:
+        textures: at least one, all of one size.
+
+    Raises:
+        InputError: none, or of different sizes.
+    """
+    if not textures or len({t.size for t in textures}) > 1:
+        raise InputError("textures to merge must be of one size", remedy="Unproject all with the same size.")
+    if len(textures) == 1:
+        return textures[0]
+    atlas = atlas_map(textures[0].size)
+    colours = [atlas.values(t.colour) for t in textures]
+    merged, confidence = blend(atlas, colours, [atlas.values(t.confidence) for t in textures])
+    return PhotoTexture(atlas.image(merged), atlas.image(confidence))
 
 
 def complete(texture: PhotoTexture) -> PhotoTexture:

@@ -50,11 +50,11 @@ def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
     share = smoothstep(surface, 0.0, SURE)
     seen, known = colour, share
     if surface.any():
-        matched = match(atlas, other, colour, np.minimum(surface, twin_share))
+        matched = match(atlas, np.asarray(other, np.float32), colour, np.minimum(surface, twin_share))
         added = (1 - share) * smoothstep(twin_share, 0.0, SURE)
         seen = colour * share[:, None] + matched * added[:, None]
         known = share + added
-        seen /= np.maximum(known, 1e-6)[:, None]
+        seen = np.asarray(seen / np.maximum(known, 1e-6)[:, None], np.float32)
     scalp = haired(atlas.size)
     skin = skin_likeness(atlas, seen, known)
     filled = match(atlas, paint, seen, known * (1 - scalp) * skin)
@@ -71,7 +71,7 @@ def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
     return np.asarray(np.clip(filled, 0, 1), np.float32)
 
 
-def match(atlas: AtlasMap, source: Floats, target: Floats, amount: np.ndarray) -> Floats:
+def match(atlas: AtlasMap, source: Floats, target: np.ndarray, amount: np.ndarray) -> Floats:
     """Source colours (N, 3) with low frequencies moved to those of a target (N, 3) known by an amount (N,) 0..1."""
     chosen = atlas.sampled
     ratio = np.log((target[chosen] + _FLOOR) / (source[chosen] + _FLOOR))

@@ -1,4 +1,4 @@
-"""Which seen texels look like this person's skin, and which parts of the head should: neck and ears, not hair or brows."""
+"""Which seen texels look like this person's skin, and where on the head only skin should be: neck and ears."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def haired(size: int) -> Floats:
 
 @lru_cache(maxsize=3)
 def _regions(size: int) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Middle of the face (brows, lids and lips left out), neck and ears, scalp."""
+    """Middle of the face (brows, lids and lips left out); neck, ears and temples; scalp."""
     atlas = atlas_map(size)
     skin = atlas.part("skin")
     x, y, z = atlas.texels.position.T
@@ -105,7 +105,9 @@ def _regions(size: int) -> tuple[NDArray[np.bool_], Floats, Floats]:
     back = 0.046 - 1.9 * np.maximum(0, -z - 0.012)
     lowest = np.where(z > -0.012, line, np.maximum(np.minimum(line, back), -0.085))
     scalp = smoothstep(y - lowest, -0.004, 0.010) * (1 - ears) * skin
-    return middle, np.asarray(np.maximum(neck, ears) * skin, np.float32), np.asarray(scalp, np.float32)
+    temples = smoothstep(side, 0.055, 0.063) * smoothstep(y, -0.045, -0.030) * (1 - scalp) * (z > -0.07)
+    bare = np.maximum(np.maximum(neck, ears), temples) * skin
+    return middle, np.asarray(bare, np.float32), np.asarray(scalp, np.float32)
 
 
 @lru_cache(maxsize=3)
