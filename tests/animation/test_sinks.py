@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ def test_a_gif_too_large_for_memory_is_refused(tmp_path: Path) -> None:
     ):
         open_sink(tmp_path / "a.gif", (480, 270), 10_000, None, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_steady_rates() -> None:
+    assert sinks.steady_rate(np.arange(50) / 25 + 0.08) == 25
+    ntsc = np.round(np.arange(900) * 1001 / 30_000, 3)  # as written to the millisecond
+    assert sinks.steady_rate(ntsc) == Fraction(30_000, 1001)
+    assert sinks.steady_rate(np.arange(9) / 12.5) == Fraction(25, 2)
+    assert sinks.steady_rate(np.arange(9) / 25 + 0.013) is None, "does not begin on a frame"
+    assert sinks.steady_rate(np.array([0, 0.04, 0.09, 0.12])) is None
+    assert sinks.steady_rate(np.zeros(1)) is None
 
 
 def test_a_folder_replaces_its_frames_and_nothing_else(tmp_path: Path) -> None:

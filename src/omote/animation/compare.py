@@ -1,25 +1,25 @@
-"""The photo, what drives it, and the result side by side."""
+"""The photo, what drives it, and the result side by side: the faces, with room around them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from omote.animation.drivers import Driving
 from omote.performance import Performance
-
-if TYPE_CHECKING:
-    from omote.render.overlay_panels import Crop, HeadPainter
+from omote.render.overlay_panels import NEUTRAL, Crop, HeadPainter, caption
 
 Picture = NDArray[np.uint8]
 
 PANEL = 512
-"""Height of the panels at most, pixels."""
-_WIDEST = 16 / 9
+"""Longer side of a panel, pixels."""
+_LOOKED_AT = 9
+"""Frames, evenly spread, in which a face is looked for when its panel is cut."""
+_DECODED_SIDE = 1280
+_PAPER = np.round(np.array(NEUTRAL) * 255).astype(np.uint8)
 
 
 class SideBySide:
@@ -35,12 +35,16 @@ class SideBySide:
     def __init__(
         self, photo: Picture, driving: Driving, motion: Performance, landmarks: NDArray[np.floating[Any]]
     ) -> None:
-        height, width = photo.shape[:2]
-        scale = min(1.0, PANEL / height)
-        self._size = (max(2, round(width * scale)), max(2, round(height * scale)))
-        self._driving, self._motion, self._landmarks = driving, motion, landmarks
-        self._photo_width = width
-        self._photo = self._labelled(self._fitted(photo, self._size), "photo")
+        self._painter = HeadPainter()
+        self._driving, self._motion = driving, motion
+        size = (photo.shape[1], photo.shape[0])
+        seen = np.concatenate([np.asarray(landmarks)[None], self._points(motion)])
+        self._crop = Crop.around([seen], size, PANEL)
+        self._other = self._crop
+        if driving.kind in ("video", "photo"):
+            self._other = Crop.around([self._points(driving.take)], driving.take.camera.size, PANEL)
+        self._height = max(self._crop.size[1], self._other.size[1])
+        self._photo = self._panel(self._crop.cut(photo, size[0]), "photo")
         self._frames: Iterator[tuple[float, Picture]] | None = None
         self._shown: Picture | None = None
         self._next: tuple[float, Picture] | None = None
@@ -63,81 +67,64 @@ class SideBySide:
         Returns:
             (h, w, 3) uint8 RGB; all of one size for one comparison.
         """
-        animated = self._labelled(self._fitted(result, self._size), "animated")
-        middle = self._labelled(self._driver(frame, time), "driver")
-        return np.concatenate([self._photo, middle, animated], axis=1)
-
-    def _driver(self, frame: int, time: float) -> Picture:
         if self._driving.kind == "video":
-            return self._video(time + float(self._driving.take.times[0]))
-        if self._driving.kind == "photo":
-            return self._still
-        return self._rig(frame)
+            driver = self._video(time + float(self._driving.take.times[0]))
+        elif self._driving.kind == "photo":
+            driver = self._still()
+        else:
+            driver = self._rig(frame)
+        animated = self._panel(self._crop.cut(result, result.shape[1]), "animated")
+        return np.concatenate([self._photo, driver, animated], axis=1)
 
-    @cached_property
+    def _points(self, take: Performance) -> NDArray[np.float64]:
+        """(N, 478, 2) pixels: where the head's landmarks are in some frames of a take."""
+        seen = np.flatnonzero(take.confidence > 0)
+        chosen = seen[np.linspace(0, len(seen) - 1, min(_LOOKED_AT, len(seen))).round().astype(int)]
+        found = []
+        for vertices in self._painter.vertices(take, chosen.tolist()):
+            points = self._painter.rig.landmarks.apply(vertices).astype(np.float64)
+            flat = points[:, :2] * (1.0, -1.0) * take.camera.focal / np.maximum(-points[:, 2:], 1e-3)
+            found.append(flat + take.camera.principal)
+        return np.stack(found)
+
     def _still(self) -> Picture:
         from omote.media import read_image
 
-        return self._same_height(read_image(self._driving.path or ""))
+        if self._shown is None:
+            picture = read_image(self._driving.path or "")
+            self._shown = self._panel(self._other.cut(picture, picture.shape[1]), "driver")
+        return self._shown
 
     def _video(self, time: float) -> Picture:
         """The driver's frame that is on at a moment of its file."""
         from omote.media import open_video
 
         if self._frames is None:
-            reader = open_video(self._driving.path or "", prefetch=True, max_side=2 * PANEL)
+            reader = open_video(self._driving.path or "", prefetch=True, max_side=_DECODED_SIDE)
             self._frames = iter(reader)
             self._next = next(self._frames, None)
-        while self._next is not None and (self._shown is None or self._next[0] <= time + 1e-4):
-            self._shown = self._same_height(self._next[1])
+        latest = None
+        while self._next is not None and (self._next[0] <= time + 1e-4 or self._shown is latest is None):
+            latest = self._next[1]
             self._next = next(self._frames, None)
+        if latest is not None:
+            width = self._driving.take.camera.size[0]
+            self._shown = self._panel(self._other.cut(latest, width), "driver")
         if self._shown is None:  # a file that has changed meanwhile
-            return np.zeros_like(self._photo)
+            return np.zeros((self._height, self._other.size[0], 3), np.uint8)
         return self._shown
-
-    @cached_property
-    def _view(self) -> tuple[HeadPainter, Crop]:
-        from omote.render.overlay_panels import Crop, HeadPainter
-
-        height = self._size[1]
-        crop = Crop.around([np.asarray(self._landmarks)[None]], self._motion.camera.size, height)
-        return HeadPainter(), crop
 
     def _rig(self, frame: int) -> Picture:
         """The moving head alone, from where the camera of the photo is."""
-        from omote.render.overlay_panels import NEUTRAL
-
-        painter, crop = self._view
-        vertices = painter.vertices(self._motion, [frame])[0]
-        drawn = painter.render(vertices, crop.camera(self._motion.camera), supersample=1)
+        vertices = self._painter.vertices(self._motion, [frame])[0]
+        drawn = self._painter.render(vertices, self._crop.camera(self._motion.camera), supersample=1)
         ground = np.full((*drawn.alpha.shape, 3), NEUTRAL, np.float32)
         ground += (drawn.rgb - ground) * drawn.alpha[..., None]
-        picture = np.round(ground.clip(0, 1) * 255).astype(np.uint8)
-        paper = np.full((self._size[1], crop.size[0], 3), np.round(np.array(NEUTRAL) * 255), np.uint8)
-        top = max(0, (paper.shape[0] - picture.shape[0]) // 2)
-        kept = picture[: paper.shape[0]]
-        paper[top : top + len(kept)] = kept
-        return paper
+        return self._panel(np.round(ground.clip(0, 1) * 255).astype(np.uint8), "driver")
 
-    def _same_height(self, picture: Picture) -> Picture:
-        height, width = picture.shape[:2]
-        wide = round(self._size[1] * min(width / height, _WIDEST))
-        share = wide / (self._size[1] * width / height)
-        cut = round(width * (1 - share) / 2)
-        return self._fitted(picture[:, cut : width - cut], (max(2, wide), self._size[1]))
-
-    @staticmethod
-    def _fitted(picture: Picture, size: tuple[int, int]) -> Picture:
-        import cv2
-
-        if picture.shape[1::-1] == size:
-            return picture
-        smaller = size[0] * size[1] < picture.shape[0] * picture.shape[1]
-        how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)
-
-    @staticmethod
-    def _labelled(picture: Picture, text: str) -> Picture:
-        from omote.render.overlay_panels import caption
-
-        return caption(np.ascontiguousarray(picture), text)
+    def _panel(self, picture: Picture, text: str) -> Picture:
+        """A picture in the middle of a panel of the common height, with its name in the corner."""
+        paper = np.broadcast_to(_PAPER, (self._height, picture.shape[1], 3)).copy()
+        top = (self._height - picture.shape[0]) // 2
+        paper[top : top + picture.shape[0]] = picture
+        return caption(paper, text)

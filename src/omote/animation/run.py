@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.animation import signing, stamps
-from omote.animation.compare import SideBySide
 from omote.animation.drivers import DriverLike, Driving, Progress, open_driver, script
 from omote.animation.motions import Motions, choose_faces, deal, motions_of, one_thread, resized
 from omote.animation.options import AnimateOptions
 from omote.animation.plan import Job, plan
-from omote.animation.sinks import open_sink, staged
+from omote.animation.sinks import open_sink, staged, steady_rate
 from omote.animation.stills import strip_of
 from omote.animation.stream import pump
 from omote.errors import InputError
@@ -201,7 +200,8 @@ def _written(
             size = first[0].shape[1::-1]
             began = clock.monotonic()
             shift, sound = _sound(job, drivings)
-            sink = open_sink(place, (size[0], size[1]), len(motions), job.options.fps, sound)
+            rate = steady_rate(motions.times + shift)
+            sink = open_sink(place, (size[0], size[1]), len(motions), rate, sound)
             total = len(motions)
             with sink:
                 count = pump(
@@ -240,6 +240,8 @@ def _frames(
     with ExitStack() as stack:
         panels = None
         if options.compare:
+            from omote.animation.compare import SideBySide
+
             side = SideBySide(photo, drivings[0], motions.takes[0], faces[0].landmarks[0])
             panels = stack.enter_context(side)
         mark = signing.visible_mark() if options.visible_mark else None

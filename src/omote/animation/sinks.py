@@ -24,6 +24,7 @@ Picture = NDArray[np.uint8]
 GIF_PIXELS = 500_000_000
 """A GIF is held in memory until it is written: a byte a pixel of each frame."""
 _CLOCK = Fraction(1, 1000)
+_RATES = (*map(Fraction, (24, 25, 30, 48, 50, 60)), *(Fraction(n, 1001) for n in (24_000, 30_000, 60_000)))
 
 
 class Sink(Protocol):
@@ -37,7 +38,22 @@ class Sink(Protocol):
         """Append a frame (H, W, 3) uint8 RGB at its time in seconds."""
 
 
-def open_sink(path: Path, size: tuple[int, int], frames: int, fps: float | None, sound: Path | None) -> Sink:
+def steady_rate(times: NDArray[np.float64]) -> Fraction | None:
+    """The frame rate of which all times (T,) seconds are multiples, to the millisecond; None if there is none."""
+    if len(times) < 2:
+        return None
+    mean = (len(times) - 1) / (times[-1] - times[0])
+    near = [rate for rate in _RATES if abs(mean / float(rate) - 1) < 1e-3]
+    for rate in (*near, Fraction(float(mean)).limit_denominator(1001)):
+        counted = times * float(rate)
+        if 0 < rate < 1000 and np.abs(counted - np.round(counted)).max() / float(rate) < 6e-4:
+            return rate
+    return None
+
+
+def open_sink(
+    path: Path, size: tuple[int, int], frames: int, fps: Fraction | None, sound: Path | None
+) -> Sink:
     """The writer for a path by its suffix; a folder where it has none.
 
     Args:
