@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from omote.controls import ARKIT52, FACS102, ControlSpace
+from omote.edit.gaze import REACH, SIGHT_UPWARD
 from omote.edit.motion import MotionOptions, apply_motion
 from omote.edit.regions import REGIONS, region_indices
 from omote.errors import InputError, NoFaceError
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera, Performance
-from omote.rigs.constants import PUPIL_OUTWARD
+from omote.rigs.constants import PUPIL_DOWNWARD, PUPIL_OUTWARD
 from omote.rigs.facs import load_rig
 
 CAMERA = Camera(900.0, (256.0, 256.0), (512, 512))
@@ -168,23 +169,30 @@ def test_eyes_on_the_camera_whatever_the_head_does() -> None:
     marks = rig.landmarks.apply(head.numpy()) @ np.swapaxes(turn, 1, 2) + moved.head_translation[:, None]
     balls = [getattr(rig, f"_ball_{side}").tolist() for side in "LR"]
     expanded = {int(w): i for i, w in enumerate(rig.expand)}
+    whole = turn @ rig.head_rotation(torch.tensor(moved.controls)).numpy()
     for ball, iris, outward in zip(balls, (473, 468), (1, -1), strict=True):
         skin = head[:, [expanded[i] for i in ball]].mean(1).numpy()
         centre = np.einsum("trc,tc->tr", turn, skin) + moved.head_translation
-        pupil = marks[:, iris] - centre
-        pupil /= np.linalg.norm(pupil, axis=1, keepdims=True)
-        towards = -centre / np.linalg.norm(centre, axis=1, keepdims=True)
-        # Pupils lie angle kappa temporal of where the eye looks: the rest of the angle is the error.
-        apart = np.degrees(np.arccos((pupil * towards).sum(1)))
-        assert apart == pytest.approx(np.degrees(PUPIL_OUTWARD), abs=0.7)
-        assert (outward * (pupil - towards)[:, 0] > 0).all()
+        pupil, towards = (_directions(whole, v) for v in (marks[:, iris] - centre, -centre))
+        # The pupil lies angle kappa temporal of where the eye looks, and rests below where it looks at gaze 0.
+        away = np.degrees(pupil - np.arcsin(REACH * np.sin(towards)))
+        assert away[:, 0] == pytest.approx(outward * np.degrees(PUPIL_OUTWARD), abs=0.9)
+        assert away[:, 1] == pytest.approx(-np.degrees(PUPIL_DOWNWARD + SIGHT_UPWARD), abs=0.9)
+
+
+def _directions(frame: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(T, 2) yaw and pitch, radians, of vectors (T, 3) as seen in turned frames (T, 3, 3)."""
+    x, y, z = np.einsum("trc,tr->ct", frame, vectors)
+    return np.stack([np.arctan2(x, z), np.arctan2(y, np.hypot(x, z))], 1)
 
 
 def test_a_gaze_direction_is_followed_and_limited() -> None:
     moved = apply_motion(neutral(), neutral(2), MotionOptions(gaze=(15.0, 0.0)))
-    assert moved.track("gaze_yaw_L") == pytest.approx(0.5, abs=1e-5)
-    assert moved.track("gaze_yaw_R") == pytest.approx(0.5, abs=1e-5)
-    far = apply_motion(neutral(), neutral(2), MotionOptions(gaze=(60.0, -60.0)))
+    turn = np.degrees(np.arcsin(REACH * np.sin(np.radians(15)))) / 30
+    assert moved.track("gaze_yaw_L") == pytest.approx(turn, abs=1e-5)
+    assert moved.track("gaze_yaw_R") == pytest.approx(turn, abs=1e-5)
+    assert moved.track("gaze_pitch_L") == pytest.approx(-np.degrees(SIGHT_UPWARD) / 25, abs=1e-5)
+    far = apply_motion(neutral(), neutral(2), MotionOptions(gaze=(80.0, -60.0)))
     assert far.track("gaze_yaw_L") == pytest.approx(1.0)
     assert far.track("gaze_pitch_R") == pytest.approx(-1.0)
 
@@ -193,7 +201,8 @@ def test_near_targets_are_converged_on() -> None:
     near = apply_motion(
         neutral().with_(head_translation=[[0, 0, -0.3]]), neutral(), MotionOptions(gaze="camera")
     )
-    assert near.track("gaze_yaw_L")[0] == pytest.approx(-np.degrees(np.arctan2(0.0312, 0.3)) / 30, abs=0.01)
+    inward = np.degrees(np.arcsin(REACH * np.sin(np.arctan2(0.0312, 0.3)))) / 30
+    assert near.track("gaze_yaw_L")[0] == pytest.approx(-inward, abs=0.002)
     assert near.track("gaze_yaw_R")[0] == pytest.approx(-near.track("gaze_yaw_L")[0], abs=1e-5)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omote.controls import FACS102
+from omote.edit.gaze import REACH
 from omote.errors import InputError
 from omote.geometry.rotations import matrix_to_axis_angle, yaw_pitch_roll_to_matrix
 from omote.performance import Camera, Performance
@@ -71,7 +72,7 @@ class Stage:
         for name, value in pose.items():
             self.controls[:, FACS102.index(name)] += value * np.asarray(envelope)
 
-    def steady_gaze(self, share: float = 0.9) -> None:
+    def steady_gaze(self, share: float = REACH) -> None:
         """Turn the eyes against the head, as people do who keep looking at something (vestibulo-ocular reflex)."""
         for column, name, degrees in ((0, "yaw", 30.0), (1, "pitch", 25.0)):
             for side in "LR":
