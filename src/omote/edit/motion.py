@@ -131,14 +131,14 @@ def apply_motion(
         raise InputError(f"expected one frame, the photo's, got {len(source)}", where="source")
     source = source.with_space(FACS102)
     motion = _prepare(driver, options.reference)
-    base = source.controls[0].astype(np.float64)
+    base = source.controls[0]
     if options.mode == "relative":
         controls = base + options.strength * _relative(motion, base)
         turn = motion.rotation @ motion.rest_rotation.T
         rotation = axis_angle_to_matrix(options.strength * matrix_to_axis_angle(turn))
         rotations = matrix_to_axis_angle(rotation @ axis_angle_to_matrix(source.head_rotation[0]))
     else:
-        controls = base + options.strength * np.where(motion.known, motion.controls - base, 0.0)
+        controls = base + options.strength * np.where(motion.known, motion.controls - base, np.float32(0))
         own = np.broadcast_to(source.head_rotation[0].astype(np.float64), (len(driver), 3))
         target = matrix_to_axis_angle(motion.rotation)
         rotations = _turned(own, target, options.strength)
@@ -157,7 +157,7 @@ def apply_motion(
     for name, value in options.offsets.items():
         for index, weight in weights_of(name):
             controls[:, index] += weight * value
-    controls = np.clip(controls, np.minimum(FACS102.low, base), np.maximum(FACS102.high, base))
+    np.clip(controls, np.minimum(FACS102.low, base), np.maximum(FACS102.high, base), out=controls)
     if options.gaze is not None:
         identity = source.identity.get("facs")
         controls = aim_eyes(controls, rotations, translations, identity, options.gaze)
@@ -185,13 +185,14 @@ def _prepare(driver: Performance, reference: int | str) -> _Motion:
     if not len(seen):
         raise NoFaceError("no frame of the driver has a face")
     before, after, share = _bridges(driver.times, seen)
-    values = driver.with_space(FACS102).controls.astype(np.float64)
-    controls = _mixed(values, before, after, share)
+    controls = _mixed(
+        driver.with_space(FACS102).controls, before, after, share
+    )  # float32: takes may last hours
     translation = _mixed(driver.head_translation.astype(np.float64), before, after, share)
     angles = slerp_axis_angle(driver.head_rotation[before], driver.head_rotation[after], share)
     rotation = axis_angle_to_matrix(angles)
     if reference == "neutral":
-        rest, rest_rotation, frame = np.zeros(len(FACS102)), np.eye(3), int(seen[0])
+        rest, rest_rotation, frame = FACS102.neutral, np.eye(3), int(seen[0])
     else:
         frame = int(seen[0]) if reference == "first" else int(reference)
         if not -len(driver) <= frame < len(driver):
@@ -214,7 +215,9 @@ def _bridges(times: Array, seen: Array) -> tuple[Array, Array, Array]:
 
 
 def _mixed(values: Array, before: Array, after: Array, share: Array) -> Array:
-    first = values[before]
+    if (before == after).all():
+        return values if (np.diff(before) == 1).all() else values[before]
+    first, share = values[before], share.astype(values.dtype)
     return np.asarray(first + share[:, None] * (values[after] - first))
 
 
