@@ -90,6 +90,7 @@ def test_a_late_first_keyframe_starts_from_neutral_and_one_is_a_still() -> None:
     take = perform_score("1 smile")
     assert np.abs(take.controls[0]).max() == 0
     assert take.track("corner_pull_R")[-1] == pytest.approx(1.0)
+    assert perform_score("0 PP, 0.1 aa, 0.3 sil").controls[-1].max() == 0
     still = perform_score("0 surprise")
     assert len(still) == 1
     assert still.track("brow_outer_up_L")[0] == pytest.approx(0.8)

@@ -8,7 +8,7 @@ Grammar::
 
 A keyframe is a whole pose: what it does not name is at rest. ``hold`` takes over the pose before it, and what else the
 keyframe names replaces that part of it. NAME is a FACS102 or ARKit control, or a pattern of them; a word such as smile,
-browsUp or pucker; a viseme (aa, PP, ...); an emotion (happy, ...); or an angle in degrees: gazeYaw, gazePitch (of the
+browsUp or pucker; a viseme (aa, PP, ...; sil is rest); an emotion (happy, ...); or an angle in degrees: gazeYaw, gazePitch (of the
 eyes in the head), headYaw, headPitch, headRoll; + is to the subject's left, up, to its left shoulder. VALUE is 1 where
 it is left out; angles need one. Several names for one control add up, within its range.
 """
@@ -155,7 +155,7 @@ def _keyframe(words: list[tuple[str, str]], before: Keyframe | None) -> Keyframe
 def _put(key: Keyframe, kept: set[str], name: str, value: float | None, where: str) -> None:
     """Put one item into a keyframe; what ``hold`` kept is replaced, not added to."""
     word = name.lower()
-    if word in ("neutral", "hold"):
+    if word in ("neutral", "hold", "sil"):
         if value is not None:
             raise InputError(f"'{name}' takes no value", where=where)
         return
