@@ -8,9 +8,9 @@ Grammar::
 
 A keyframe is a whole pose: what it does not name is at rest. ``hold`` takes over the pose before it, and what else the
 keyframe names replaces that part of it. NAME is a FACS102 or ARKit control, or a pattern of them; a word such as smile,
-browsUp or pucker; a viseme (aa, PP, ...; sil is rest); an emotion (happy, ...); or an angle in degrees: gazeYaw, gazePitch (of the
-eyes in the head), headYaw, headPitch, headRoll; + is to the subject's left, up, to its left shoulder. VALUE is 1 where
-it is left out; angles need one. Several names for one control add up, within its range.
+browsUp or pucker; a viseme (aa, PP, ...; sil is rest); an emotion (happy, ...); or an angle in degrees: gazeYaw,
+gazePitch (of the eyes in the head), headYaw, headPitch, headRoll; + is to the subject's left, up, to its left shoulder.
+VALUE is 1 where it is left out; angles need one. Several names for one control add up, within its range.
 """
 
 from __future__ import annotations
