@@ -17,7 +17,7 @@ _ENOUGH = 200
 """Seen texels of the middle face (at 1024) without which nothing is said about skin."""
 _FRONT_OF_NECK = (0.77, 0.30)
 """Where the front of the neck lies in the atlas: below this v, left of this u; down the atlas is down the neck."""
-_LID_RIM = (0.0008, 0.0026)
+_UPPER_RIM, _LOWER_RIM = (0.0012, 0.0042), (0.0008, 0.0026)
 """Metres from a lid's rim within which its skin is painted, and beyond which it is the photo's."""
 _SPREAD = 5.0
 """Least usual distance in CIELAB's a and b within a face; more where the light is coloured."""
@@ -57,7 +57,9 @@ def keep_bare(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
     away = np.hypot(*(lab[:, 1:] - usual[1:]).T)
     light = lab[:, 0] / max(float(usual[0]), 1.0)
     like = (1 - smoothstep(away / spread, 1.6, 2.6)) * smoothstep(light, 0.40, 0.60)
-    like *= 1 - smoothstep(light, 1.12, 1.25)
+    like *= 1 - _regions(atlas.size)[3] * smoothstep(
+        light, 1.12, 1.25
+    )  # a white collar; but light on a temple
     like[confidence <= 0] = 1
     picture = atlas.image(like - 1) + 1
     scale = atlas.size / 1024
@@ -90,8 +92,8 @@ def haired(size: int) -> Floats:
 
 
 @lru_cache(maxsize=3)
-def _regions(size: int) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    """Middle of the face (brows, lids and lips left out); neck, ears and temples; scalp."""
+def _regions(size: int) -> tuple[NDArray[np.bool_], Floats, Floats, Floats]:
+    """Middle of the face (brows, lids and lips left out); neck, ears and temples; scalp; neck."""
     atlas = atlas_map(size)
     skin = atlas.part("skin")
     x, y, z = atlas.texels.position.T
@@ -107,7 +109,7 @@ def _regions(size: int) -> tuple[NDArray[np.bool_], Floats, Floats]:
     scalp = smoothstep(y - lowest, -0.004, 0.010) * (1 - ears) * skin
     temples = smoothstep(side, 0.055, 0.063) * smoothstep(y, -0.045, -0.030) * (1 - scalp) * (z > -0.07)
     bare = np.maximum(np.maximum(neck, ears), temples) * skin
-    return middle, np.asarray(bare, np.float32), np.asarray(scalp, np.float32)
+    return middle, np.asarray(bare, np.float32), np.asarray(scalp, np.float32), neck
 
 
 @lru_cache(maxsize=3)
@@ -118,7 +120,9 @@ def near_lids(size: int) -> Floats:
     atlas = atlas_map(size)
     position = atlas.texels.position
     close = atlas.part("skin") & (np.abs(position[:, 1]) < 0.015) & (position[:, 2] > -0.02)
-    distance = np.full(len(position), 1.0)
-    rims = cKDTree(np.concatenate(rim_curves()))
-    distance[close] = rims.query(position[close], distance_upper_bound=_LID_RIM[1])[0]
-    return 1 - smoothstep(distance, *_LID_RIM)
+    share = np.zeros(len(position), np.float32)
+    curves = rim_curves()
+    for lines, (least, most) in ((curves[::2], _UPPER_RIM), (curves[1::2], _LOWER_RIM)):
+        distance = cKDTree(np.concatenate(lines)).query(position[close], distance_upper_bound=most)[0]
+        share[close] = np.maximum(share[close], 1 - smoothstep(distance, least, most))
+    return share
