@@ -54,12 +54,13 @@ def demo(
 def test_the_demo_makes_what_it_promises(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = demo
     assert (done.returncode, done.stderr) == (0, "")
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     assert names == [
         "astronaut.glb",
         "astronaut.livelink.csv",
         "astronaut.livelink.json",
         "astronaut.omote",
+        "astronaut_look-around.mp4",
         "astronaut_overlay.png",
     ]
     for name in names[:2] + names[3:]:
@@ -74,6 +75,18 @@ def test_the_demo_smiles(demo: tuple[Path, subprocess.CompletedProcess[str]]) ->
     assert smile.min() > 0.3
     assert take.camera.size == (512, 512)
     assert take.source["omote"]
+
+
+def test_the_demo_moves(demo: tuple[Path, subprocess.CompletedProcess[str]], photo: Path) -> None:
+    frames = [frame for _, frame in open_video(demo[0] / "astronaut_look-around.mp4")]
+    assert len(frames) == 91
+    still = read_image(photo).astype(float)
+    face, edge = (slice(70, 170), slice(170, 270)), (slice(None), slice(0, 20))
+    moved = [float(np.abs(frame[face] - still[face]).mean()) for frame in frames]
+    assert max(moved) > 2 * moved[0] + 4
+    assert max(float(np.abs(frame[edge] - still[edge]).mean()) for frame in frames) < 4, (
+        "far from it nothing moves"
+    )
 
 
 def test_the_overlay_shows_the_photo_and_the_head(

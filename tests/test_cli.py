@@ -93,7 +93,7 @@ def take_file(take: Performance, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["capture", "info", "export", "convert", "rig", "demo", "weights", "version"]
+    "command", ["capture", "info", "export", "convert", "animate", "rig", "demo", "weights", "version"]
 )
 def test_each_command_explains_itself_with_examples(command: str) -> None:
     done = run(command, "--help")
@@ -105,7 +105,7 @@ def test_each_command_explains_itself_with_examples(command: str) -> None:
 def test_bare_omote_shows_the_commands() -> None:
     done = run()
     assert done.returncode == 0
-    for command in ("capture", "info", "export", "convert", "rig", "demo", "weights", "version"):
+    for command in ("capture", "info", "export", "convert", "animate", "rig", "demo", "weights", "version"):
         assert f"• {command}" in done.stdout
 
 

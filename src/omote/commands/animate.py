@@ -126,33 +126,35 @@ class AnimateArgs:
 
     def run(self) -> int:
         """Animate the photo; return 0."""
-        from omote.animation.run import animate
-
         if not self.paths:
             raise InputError("no photo was given", remedy="Try `omote animate me.jpg --preset smile`.")
-        photo, *drivers = self.paths
-        options = self.options()
-        output = self.output or default_output(photo, drivers, options)
-        with _Bars(quiet=self.json) as bars:
-            made = animate(photo, drivers, output, options, bars)
-        if not options.credentials:
-            from omote.provenance.consent import no_credentials_notice
+        made = self.made(quiet=self.json)
+        if not self.credentials:
+            from omote.provenance import no_credentials_notice
 
             console.note(f"omote: note: {no_credentials_notice()}")
         if self.json:
-            facts = asdict(made)
-            console.say_json(
-                {
-                    "photo": photo,
-                    "drivers": drivers,
-                    "outputs": [facts.pop("path")],
-                    **facts,
-                    "take": options.take,
-                }
-            )
+            console.say_json(self.facts(made))
         else:
-            _tell(photo, made)
+            _tell(self.paths[0], made)
         return 0
+
+    def made(self, *, quiet: bool) -> Animated:
+        """Animate the photo, the first of the paths; bars on the way unless ``quiet``."""
+        from omote.animation.run import animate
+
+        photo, *drivers = self.paths
+        options = self.options()
+        output = self.output or default_output(photo, drivers, options)
+        with _Bars(quiet=quiet) as bars:
+            return animate(photo, drivers, output, options, bars)
+
+    def facts(self, made: Animated) -> dict[str, Any]:
+        """What --json tells."""
+        facts = asdict(made)
+        photo, *drivers = self.paths
+        outputs = [facts.pop("path")]
+        return {"photo": photo, "drivers": drivers, "outputs": outputs, **facts, "take": self.save_take}
 
     def options(self) -> AnimateOptions:
         """The options in the library's terms.

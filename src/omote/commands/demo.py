@@ -17,7 +17,7 @@ from omote.errors import InputError
 
 @dataclass(frozen=True)
 class DemoArgs:
-    """Capture a real photograph (the astronaut Eileen Collins; NASA, public domain) and write files from it.
+    """Capture a real photograph (the astronaut Eileen Collins; NASA, public domain), write files, make it move.
 
     Examples:
       omote demo
@@ -30,14 +30,29 @@ class DemoArgs:
     """Print what was made as JSON."""
 
     def run(self) -> int:
-        """Capture the photograph; return 0."""
-        code = CaptureArgs(
-            paths=(astronaut(),), output=self.output, to="glb,livelink", overwrite=True, json=self.json
-        ).run()
-        if code == 0 and not self.json:
-            console.say(
-                f"\nLook at {self.output / 'astronaut_overlay.png'}; open the .glb in Blender or a viewer."
-            )
+        """Capture the photograph and animate it; return 0."""
+        from omote.commands.animate import AnimateArgs
+        from omote.commands.capture import capture_all
+        from omote.commands.tasks import plan
+
+        photo = astronaut()
+        capture = CaptureArgs(paths=(photo,), output=self.output, to="glb,livelink", overwrite=True)
+        animate = AnimateArgs(
+            paths=(photo,),
+            output=self.output / "astronaut_look-around.mp4",
+            preset="look-around",
+            duration=3.0,
+            overwrite=True,
+        )
+        if self.json:
+            results = capture_all(plan(capture), jobs=1, quiet=True)
+            animation = animate.facts(animate.made(quiet=True))
+            console.say_json({"output": self.output, "results": results, "animation": animation})
+            return max(result["exit_code"] for result in results)
+        code = capture.run() or animate.run()
+        if code == 0:
+            picture = self.output / "astronaut_overlay.png"
+            console.say(f"\nLook at {picture} and {animate.output}; open the .glb in Blender or a viewer.")
         return code
 
 
