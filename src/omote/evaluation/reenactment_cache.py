@@ -20,15 +20,18 @@ from omote.media import atomic_path, write_image
 from omote.media.paths import sha256_of
 
 _log = logging.getLogger("omote.evaluation")
-_TRUTH_CODE = (
-    *("capture/*.py", "controls/*.py", "geometry/*.py", "media/*.py", "performance/*.py", "rigs/*.py"),
-    *(
-        f"evaluation/{name}.py"
-        for name in ("metrics", "warp_baseline", "reenactment_faces", "reenactment_methods")
-    ),
-    *("evaluation/reenactment_rows.py", "evaluation/reenactment_scene.py"),
+_EVALUATION = (
+    "metrics",
+    "warp_baseline",
+    *(f"reenactment_{n}" for n in ("faces", "methods", "rows", "scene")),
 )
-_ENGINE_CODE = (*_TRUTH_CODE, "drive/**/*.py", "edit/*.py", "models/**/*.py", "render/*.py")
+_TRUTH_CODE = (
+    *("capture/*.py", "controls/facs102.py", "geometry/rotations.py", "geometry/alignment.py"),
+    *("media/video.py", "media/decode.py", "rigs/asset.py", "rigs/constants.py", "rigs/landmarks.py"),
+    *(f"evaluation/{name}.py" for name in _EVALUATION),
+)
+"""What captures, truth and baselines are computed with."""
+_ENGINE_CODE = (*_TRUTH_CODE, "drive/**/*.py", "edit/*.py", "models/**/*.py", "render/*.py", "rigs/*.py")
 
 
 @cache

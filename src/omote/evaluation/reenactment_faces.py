@@ -42,18 +42,26 @@ class Seen:
 
 
 class FaceReader:
-    """Detects one face an image as a photo is captured (image mode, close-ups, mirrored average). A context manager."""
+    """Detects one face an image as a photo is captured (image mode, close-ups, mirrored average). A context manager.
+
+    The networks are loaded when they are first needed.
+    """
 
     def __init__(self) -> None:
-        self._detector = FaceDetector("image")
-        self._quick = FaceDetector("image", flip_average=False)
+        self._detectors: dict[bool, FaceDetector] = {}
 
     def __enter__(self) -> FaceReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._detector.close()
-        self._quick.close()
+        for detector in self._detectors.values():
+            detector.close()
+        self._detectors.clear()
+
+    def _detector(self, quick: bool) -> FaceDetector:
+        if quick not in self._detectors:
+            self._detectors[quick] = FaceDetector("image", flip_average=not quick)
+        return self._detectors[quick]
 
     def look(self, image: Image, near: NDArray[np.floating], *, quick: bool = False) -> Seen | None:
         """The face of an image, or None.
@@ -64,10 +72,10 @@ class FaceReader:
                 whole image is searched.
             quick: without the mirrored close-up, in half the time; for jitter, where left/right bias cancels.
         """
-        detector, hint = self._quick if quick else self._detector, _face_at(near)
+        detector, hint = self._detector(quick), _face_at(near)
         face = detector.refine(image, hint)
         if face is hint:  # nothing was seen there
-            found = self._detector.find(image)
+            found = detector.find(image)
             if not found:
                 return None
             face = detector.refine(image, max(found, key=lambda f: (box_iou(f.box, hint.box), f.area)))
