@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 RATIO = (0.62, 1.5)
 """Bounds of the shading that is divided out, linear light relative to the mean of the skin."""
-_RIDGE = np.array([0, *(0.01,) * 3, *(0.06,) * 5])
+_RIDGE = np.array([0, *(0.003,) * 3, *(0.06,) * 5])
 """Pull of each harmonic to 0, as a share of the evidence: half of all normals are never seen."""
 _TINT = 0.5
 """How much of the light's change of colour, as against brightness, is removed: blushing is no light."""

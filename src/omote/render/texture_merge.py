@@ -30,18 +30,18 @@ def blend(atlas: AtlasMap, colours: Sequence[Floats], confidences: Sequence[Floa
 
     Returns:
         (N, 3) sRGB and (N,) the largest confidence. All are brought to the low-frequency colours of the one that
-        shows most. A blurred photo counts less by the detail that it lacks against the others.
+        shows most, sharply. A blurred photo counts less by the detail that it lacks against the others.
     """
     import cv2
 
-    first = int(np.argmax([float(c.sum()) for c in confidences]))
+    quality = _sharpness(atlas, colours, confidences)
+    first = int(np.argmax([q * float(c.sum()) for q, c in zip(quality, confidences, strict=True)]))
     skin = atlas.part("skin")
     matched = []
     for k, (colour, confidence) in enumerate(zip(colours, confidences, strict=True)):
         common = np.minimum(confidence, confidences[first]) * skin
         moved = match(atlas, colour, colours[first], common) if k != first and common.any() else colour
         matched.append(np.where(skin[:, None], moved, colour))
-    quality = _sharpness(atlas, matched, confidences)
     weights = [q * c**_PREFER for q, c in zip(quality, confidences, strict=True)]
     if len(matched) > 2:
         middle = _median(matched, confidences)
