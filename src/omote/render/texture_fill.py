@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from omote.render.albedo import paint_albedo
 from omote.render.texture_atlas import AtlasMap, atlas_map, welded_edges
 from omote.render.texture_eyes import fill_eyes
-from omote.render.texture_skin import haired, skin_likeness
+from omote.render.texture_skin import haired, near_lids, skin_likeness
 from omote.render.texture_view import smoothstep
 
 Floats = NDArray[np.float32]
 
 SURE = 0.55
 """Confidence from which a seen colour is taken as it is."""
+_ROUND_EYES = 2.2
+"""Factor of the lids' reach within which shadows of the socket do not decide how a hidden lid is coloured."""
 _FLOOR = 0.04
 """Added to colours before a ratio is taken: dark ones are noise."""
 _TRUST = 3.0
@@ -57,7 +59,8 @@ def fill(atlas: AtlasMap, colour: Floats, confidence: Floats) -> Floats:
         seen = np.asarray(seen / np.maximum(known, 1e-6)[:, None], np.float32)
     scalp = haired(atlas.size)
     skin = skin_likeness(atlas, seen, known)
-    filled = match(atlas, paint, seen, known * (1 - scalp) * skin)
+    even = skin * (1 - 0.98 * near_lids(atlas.size, _ROUND_EYES))
+    filled = match(atlas, paint, seen, known * (1 - scalp) * even)
     hair = match(atlas, paint, seen, known * scalp)
     filled += (hair - filled) * scalp[:, None]
     filled += (seen - filled) * known[:, None]

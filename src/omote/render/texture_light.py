@@ -27,6 +27,8 @@ _RIDGE = np.array([0, *(0.003,) * 3, *(0.06,) * 5])
 """Pull of each harmonic to 0, as a share of the evidence: half of all normals are never seen."""
 _TINT = 0.5
 """How much of the light's change of colour, as against brightness, is removed: blushing is no light."""
+_CEILING = 0.94
+"""Linear light to which nothing is brightened: clipped channels would change its colour."""
 _SMOOTHING = 12
 """Times that normals are averaged with their neighbours': folds and nostrils are not where light is read or removed."""
 _LEAST = 300
@@ -74,7 +76,9 @@ def remove_light(
     ratio = np.clip(shade, *RATIO) ** -strength
     gain = atlas.at_texels(ratio)
     gain[atlas.part("eye_L", "eye_R", "teeth_upper", "teeth_lower", "tongue")] = 1  # in the shade of others
-    values = to_linear(atlas.values(colour)) * gain
+    values = to_linear(atlas.values(colour))
+    most = np.maximum(_CEILING / np.maximum(values.max(1, keepdims=True), 1e-4), 1.0)
+    values *= np.minimum(gain, most)
     values = _soften(atlas, to_srgb(values), atlas.values(confidence), strength)
     return atlas.image(values)
 

@@ -112,9 +112,14 @@ def _regions(size: int) -> tuple[NDArray[np.bool_], Floats, Floats, Floats]:
     return middle, np.asarray(bare, np.float32), np.asarray(scalp, np.float32), neck
 
 
-@lru_cache(maxsize=3)
-def near_lids(size: int) -> Floats:
-    """(N,) 0..1: skin at the rims of the lids, where a photo shows lashes and, if a lid is a little off, the eye."""
+@lru_cache(maxsize=6)
+def near_lids(size: int, reach: float = 1.0) -> Floats:
+    """(N,) 0..1: skin at the rims of the lids, where a photo shows lashes and, if a lid is a little off, the eye.
+
+    Args:
+        size: of the atlas.
+        reach: factor of the distances from the rims.
+    """
     from scipy.spatial import cKDTree
 
     atlas = atlas_map(size)
@@ -123,6 +128,7 @@ def near_lids(size: int) -> Floats:
     share = np.zeros(len(position), np.float32)
     curves = rim_curves()
     for lines, (least, most) in ((curves[::2], _UPPER_RIM), (curves[1::2], _LOWER_RIM)):
-        distance = cKDTree(np.concatenate(lines)).query(position[close], distance_upper_bound=most)[0]
-        share[close] = np.maximum(share[close], 1 - smoothstep(distance, least, most))
+        rim, limit = cKDTree(np.concatenate(lines)), most * reach
+        distance = rim.query(position[close], distance_upper_bound=limit)[0]
+        share[close] = np.maximum(share[close], 1 - smoothstep(distance, least * reach, limit))
     return share
