@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from omote.provenance.keys import LOCAL_NAME
-from omote.provenance.manifest import CONSENT, INPUTS, NO_SOURCE
+from omote.provenance.manifest import CONSENT, INPUTS, LAYOUT, NO_SOURCE
 from omote.provenance.report import Action, Identity, Signer, Source
 
 _LONGEST = 2000
@@ -54,6 +54,16 @@ def failures(results: Mapping[str, Any]) -> dict[str, str]:
 def explain(code: str, words: str) -> str:
     """One line for one failure."""
     return _EXPLANATIONS.get(code) or f"{words or 'it does not fit'} ({code})"
+
+
+def active(store: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The newest manifest."""
+    return mapping(mapping(store.get("manifests")).get(str(store.get("active_manifest"))))
+
+
+def layout(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What Omote says about the bytes that C2PA leaves unsigned; see `omote.provenance.fillings`."""
+    return next(_assertions(manifest, LAYOUT), {})
 
 
 def signer(manifest: Mapping[str, Any], identity: Identity) -> Signer | None:

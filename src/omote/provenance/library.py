@@ -29,6 +29,7 @@ _SETTINGS: dict[str, Any] = {
             "c2pa.ingredient.v3",
             "org.omote.inputs",
             "org.omote.consent",
+            "org.omote.layout",
         ],
     },
 }

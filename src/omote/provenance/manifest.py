@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import mimetypes
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ Action = Literal["animated", "edited", "created", "captured"]
 
 INPUTS = "org.omote.inputs"
 CONSENT = "org.omote.consent"
+LAYOUT = "org.omote.layout"
 NO_SOURCE = "http://c2pa.org/digitalsourcetype/empty"
 """``c2pa.created`` must name a source type; this one says that there was no picture to start from."""
 
@@ -96,6 +97,7 @@ def definition(
     action: Action,
     said: Statement,
     plain: Collection[int],
+    layout: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The manifest as the c2pa library takes it.
 
@@ -106,6 +108,7 @@ def definition(
         action: see `omote.provenance.sign_media`.
         said: what people are told.
         plain: indices of the inputs that the library is not given as files; they are named here.
+        layout: see `omote.provenance.fillings.layout_of`.
     """
     agent = {"name": "Omote", "version": __version__}
     changed = action in ("animated", "edited")
@@ -128,6 +131,8 @@ def definition(
     consent = _kept(statement=said.consent, inputs=_consents(inputs))
     if consent:
         assertions.append({"label": CONSENT, "data": consent})
+    if layout is not None:
+        assertions.append({"label": LAYOUT, "data": layout})
     return {
         "claim_generator_info": [agent],
         "title": title,

@@ -13,6 +13,7 @@ from omote.errors import InputError, OutputError
 from omote.media.paths import PathLike, atomic_path, check_readable
 from omote.provenance import library
 from omote.provenance.consent import checked_consent
+from omote.provenance.fillings import is_damaged, layout_of
 from omote.provenance.formats import check_signable, media_type
 from omote.provenance.keys import Identity, choose_identity
 from omote.provenance.manifest import Action, Input, Statement, definition, ingredient, resolve
@@ -84,25 +85,32 @@ def sign_media(
     parts = [resolve(item) for item in inputs]
     identity = choose_identity(certificate, key)
 
-    def define(plain: set[int]) -> dict[str, Any]:
-        name = path.name if title is None else title
-        said = Statement(description, engine, statement)
-        return definition(name, kind, parts, action, said, plain)
-
+    name = path.name if title is None else title
+    said = Statement(description, engine, statement)
     c2pa = library.load()
     place = path.with_name(path.name + ".c2pa") if sidecar else path
-    where = path if title is None else path.with_name(title)
+    where = path.with_name(name)
+    # A library that lays the file out in an unknown way gets no promise about unsigned bytes.
+    layouts = [None] if sidecar else [layout_of(path, kind), None]
     try:
-        with library.context() as context, _builder(context, define, parts, action) as builder:
-            with _signer(identity) as signer, path.open("rb") as source, atomic_path(place) as beside:
-                if sidecar:
-                    builder.set_no_embed()
-                    with tempfile.TemporaryFile() as unused:
-                        beside.write_bytes(builder.sign(signer, kind, source, unused))
-                else:
-                    with beside.open("w+b") as result:
-                        builder.sign(signer, kind, source, result)
-                    shutil.copymode(path, beside)
+        with library.context() as context, _signer(identity) as signer, atomic_path(place) as beside:
+            for layout in layouts:
+
+                def define(plain: set[int], layout: Any = layout) -> dict[str, Any]:
+                    return definition(name, kind, parts, action, said, plain, layout)
+
+                with _builder(context, define, parts, action) as builder, path.open("rb") as source:
+                    if sidecar:
+                        builder.set_no_embed()
+                        with tempfile.TemporaryFile() as unused:
+                            beside.write_bytes(builder.sign(signer, kind, source, unused))
+                    else:
+                        with beside.open("w+b") as result:
+                            builder.sign(signer, kind, source, result)
+                if layout is None or not is_damaged(beside, kind, layout):
+                    break
+            if not sidecar:
+                shutil.copymode(path, beside)
     except c2pa.C2paError as error:
         packed = "compression method" in str(error)
         remedy = "Only archives without compression can be signed: use `omote bundle`." if packed else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from omote.errors import InputError
 from omote.media.paths import PathLike, check_readable
 from omote.provenance import claims, library
+from omote.provenance.fillings import is_damaged
 from omote.provenance.formats import ARCHIVE, SIGNABLE_SUFFIXES, readable_type
 from omote.provenance.keys import local_roots, read_anchors
 from omote.provenance.report import Identity, Report, State
@@ -17,6 +19,10 @@ from omote.provenance.report import Identity, Report, State
 _LOCAL, _GIVEN = "omote:local", "omote:given"
 _LARGEST_SIDECAR = 256 << 20
 _CHUNK = 1 << 22
+_END_OF_ARCHIVE = 4096  # bytes; the credentials' entry is the last one of the table of contents
+_NAMES = (b"c2pa.assertions", b"c2pa.signature", b"content_credential.c2pa")
+_ENTRY_NAMES = (b"META-INF/content_", b"credential.c2pa")  # two, as one may be what was damaged
+_UNSIGNED = "bytes that carry no content were changed: the filling of the signature, or names of boxes"
 _UNTRUSTED = "signingCredential.untrusted"
 _ABOUT_THE_SIGNER = ("signingCredential.", "timeStamp.", "claimSignature.outsideValidity", "algorithm.")
 
@@ -63,19 +69,23 @@ def verify(path: PathLike, *, trust: PathLike | None = None) -> Report:
 
 def _read(c2pa: Any, context: Any, path: Path, kind: str, file: BinaryIO, sidecar: bytes | None) -> Report:
     with c2pa.Reader(kind, file, sidecar, context=context) as reader:
-        store = json.loads(reader.json())
-    return _report(path, claims.mapping(store), detached=sidecar is not None)
+        store = claims.mapping(json.loads(reader.json()))
+    manifest = claims.active(store)
+    report = _report(path, store, manifest, detached=sidecar is not None)
+    if report.state != "changed" and sidecar is None and is_damaged(path, kind, claims.layout(manifest)):
+        return replace(report, state="changed", problems=(_UNSIGNED, *report.problems))
+    return report
 
 
 def _unknown(path: Path) -> Report:
-    if path.suffix.lower() in SIGNABLE_SUFFIXES and _has_remains(path):
+    if path.suffix.lower() in SIGNABLE_SUFFIXES and _has_remains(path, ""):
         return Report(path, "changed", ("the file is too damaged to be recognised",))
     return Report(path, "none", ("this is not a kind of file that carries them",))
 
 
 def _without(path: Path, kind: str) -> Report:
     """No credentials are found; but where their remains are, they were damaged."""
-    if kind != ARCHIVE and _has_remains(path):
+    if _has_remains(path, kind):
         return Report(
             path, "changed", ("there are remains of credentials, damaged so that they are not found",)
         )
@@ -85,19 +95,22 @@ def _without(path: Path, kind: str) -> Report:
 def _unreadable(path: Path, kind: str, reason: str) -> Report:
     if "remote manifest" in reason:
         return Report(path, "none", ("its credentials are kept on a web site; Omote does not go there",))
-    if _has_remains(path):
+    if _has_remains(path, kind):
         return Report(
             path, "changed", (f"the file or its credentials are damaged and cannot be read ({reason})",)
         )
-    if kind == ARCHIVE:
+    if kind == ARCHIVE:  # such as one with compression, which the library does not open
         return Report(path, "none")
     return Report(path, "none", (f"and the file is damaged ({reason})",))
 
 
-def _has_remains(path: Path) -> bool:
-    """Whether names that only credentials hold are anywhere in the file."""
-    names, last = (b"c2pa.assertions", b"c2pa.signature", b"content_credential.c2pa"), b""
+def _has_remains(path: Path, kind: str) -> bool:
+    """Whether names that only credentials hold are in the file; of a zip, whose members may have some, in its end."""
+    names: tuple[bytes, ...] = _ENTRY_NAMES if kind == ARCHIVE else _NAMES
+    last = b""
     with path.open("rb") as file:
+        if kind == ARCHIVE:
+            file.seek(max(path.stat().st_size - _END_OF_ARCHIVE, 0))
         while chunk := file.read(_CHUNK):
             window = last + chunk
             if any(name in window for name in names):
@@ -129,8 +142,7 @@ def _sidecar(path: Path) -> bytes | None:
     return None
 
 
-def _report(path: Path, store: Mapping[str, Any], *, detached: bool) -> Report:
-    manifest = claims.mapping(claims.mapping(store.get("manifests")).get(str(store.get("active_manifest"))))
+def _report(path: Path, store: Mapping[str, Any], manifest: Mapping[str, Any], *, detached: bool) -> Report:
     results = claims.mapping(store.get("validation_results"))
     failures = claims.failures(results)
     untrusted = failures.pop(_UNTRUSTED, None) is not None
