@@ -80,3 +80,16 @@ def test_convert_formats(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 8
     assert all(float(line.split()[-1]) < 1e-4 for line in lines[:5])
+
+
+def test_animate_a_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OMOTE_CONFIG", str(tmp_path / "config"))
+    run("06_animate_a_photo.py", "-o", tmp_path, monkeypatch=monkeypatch)
+    assert capsys.readouterr().out.splitlines() == [
+        "animated.mp4: 21 frames, 320 x 320 px",
+        "brow.gif: 21 frames, signed: True",
+    ]
+    assert (tmp_path / "animated.mp4").stat().st_size > 10_000
+    assert (tmp_path / "brow.gif").read_bytes()[:6] == b"GIF89a"
