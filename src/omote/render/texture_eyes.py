@@ -20,7 +20,7 @@ _LIMBUS = 0.0011
 """Metres beyond the iris over which rings give way to the white of the eye."""
 _ENOUGH = 0.3
 """Confidence, summed over a ring's share of the atlas, from which the ring counts."""
-_WHITE = (0.40, 1.08)
+_WHITE = (0.12, 1.08)
 """Bounds of the seen white over the painted one: the light that falls on the eyes."""
 
 

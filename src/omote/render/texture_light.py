@@ -29,6 +29,8 @@ _TINT = 0.5
 """How much of the light's change of colour, as against brightness, is removed: blushing is no light."""
 _CEILING = 0.94
 """Linear light to which nothing is brightened: clipped channels would change its colour."""
+_SHINE = 1.10
+"""Brightness over that of the skin around from which a spot counts as a highlight."""
 _SMOOTHING = 12
 """Times that normals are averaged with their neighbours': folds and nostrils are not where light is read or removed."""
 _LEAST = 300
@@ -150,12 +152,13 @@ def _soften(atlas: AtlasMap, values: Floats, confidence: Floats, strength: float
     wide = atlas.values(cv2.resize(small, (atlas.size, atlas.size), interpolation=cv2.INTER_LINEAR))
     around = wide[:, :3] / np.maximum(wide[:, 3:], 1e-3)
     near = np.maximum(around.mean(1), 0.05)
-    excess = np.maximum(values.mean(1) / near - 1.10, 0) * (wide[:, 3] > 0.02) * atlas.part("skin") * strength
-    mixed = np.minimum(3 * excess, 0.6)[:, None]
-    lower = np.minimum(values, near[:, None] * 1.10 + 0.45 * (values - near[:, None] * 1.10))
-    toned = around * (lower.mean(1) / near)[:, None]
-    out = np.where((excess > 0)[:, None], lower + (toned - lower) * mixed, values)
-    return np.asarray(out, np.float32)
+    bright = np.maximum(values.mean(1), 1e-3)
+    usual = near * _SHINE
+    excess = np.maximum(bright / near - _SHINE, 0) * (wide[:, 3] > 0.02) * atlas.part("skin") * strength
+    pressed = np.where(excess > 0, bright + 0.55 * strength * (usual - bright), bright)
+    lower = values * (pressed / bright)[:, None]
+    toned = around * (pressed / near)[:, None]
+    return np.asarray(lower + (toned - lower) * np.minimum(3 * excess, 0.6)[:, None], np.float32)
 
 
 def to_linear(encoded: np.ndarray) -> Floats:
