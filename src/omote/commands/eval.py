@@ -98,8 +98,6 @@ class EvalReenactmentArgs:
             console.say(json.dumps(to_json(report), ensure_ascii=False, allow_nan=False))
             return 0
         console.show(_table(report))
-        for name, why in report.skipped:
-            console.say(f"skipped: {name}: {why}")
         for path in written:
             console.say(str(path))
         return 0
