@@ -45,7 +45,7 @@ class EvalReenactmentArgs:
     cross: Flag = False
     """Drive other faces: the folder's photos in turn, or else the next video's first frame."""
     only: Annotated[str, tyro.conf.arg(metavar="PATTERN")] = "*"
-    """Only files that fit, such as "d1*"."""
+    """Only videos whose names fit, such as "d1*"."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
     """At most so many videos."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR", help_behavior_hint=QUIET)] = (

@@ -93,19 +93,20 @@ def evaluate(
 
 
 def find_media(folder: Path, pattern: str = "*") -> tuple[list[Path], list[Path]]:
-    """The videos and the photos of a folder whose names fit a pattern (with or without their ending).
+    """The videos of a folder whose names fit a pattern (with or without their ending), and all of its photos.
 
     Raises:
         InputError: not a folder, or there is no video.
     """
     from fnmatch import fnmatch
 
-    files = [f for f in list_media(folder) if fnmatch(f.name, pattern) or fnmatch(f.stem, pattern)]
-    videos = [f for f in files if is_video(f)]
+    files = list_media(folder)
+    films = [f for f in files if is_video(f)]
+    videos = [f for f in films if fnmatch(f.name, pattern) or fnmatch(f.stem, pattern)]
     if not videos:
         fits = "" if pattern == "*" else f" that fits '{pattern}'"
         raise InputError(f"there is no video{fits} in this folder", where=folder)
-    return videos, [f for f in files if f not in videos]
+    return videos, [f for f in files if f not in films]
 
 
 def _engines(engine: str | Driver | Sequence[str | Driver]) -> dict[str, Driver | None]:

@@ -30,22 +30,27 @@ def strip_rows(scene: Scene, images: Mapping[int, Image], *, errors: bool = Fals
     difference from the truth times four, black where there is none.
     """
     frames = spread(np.array(scene.take.shots), COLUMNS)
-    rows = [[_cell(images[f], scene) for f in frames]]
+    marks = scene.targets if scene.is_truth or images is not scene.shown else scene.take.near
+    box = _around([marks[f] for f in scene.take.shots], images[frames[0]].shape)
+    rows = [[_cell(images[f], box) for f in frames]]
     if errors and scene.is_truth:
         maps = [absolute_error(images[f], scene.shown[f]) * np.float32(255 * _ERROR_GAIN) for f in frames]
         grey = [np.clip(m, 0, 255).astype(np.uint8) for m in maps]
-        rows.append([_cell(np.repeat(g[..., None], 3, axis=2), scene) for g in grey])
+        rows.append([_cell(np.repeat(g[..., None], 3, axis=2), box) for g in grey])
     return np.concatenate([np.concatenate(row, axis=1) for row in rows])
 
 
-def _cell(image: Image, scene: Scene) -> Image:
-    height, width = image.shape[:2]
-    points = np.concatenate([scene.targets[f] for f in scene.take.shots])
+def _around(faces: Sequence[NDArray[np.floating]], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 px within an image: all faces (478, 2), with `_AROUND` times the largest one's extent."""
+    points = np.concatenate(faces)
     low, high = points.min(0), points.max(0)
-    extent = _AROUND * float(max(np.ptp(scene.targets[f], axis=0).max() for f in scene.take.shots))
-    half = max(extent, float((high - low).max()) * 1.2) / 2
+    extent = max(float(np.ptp(face, axis=0).max()) for face in faces)
+    half = max(_AROUND * extent, 1.2 * float((high - low).max())) / 2
     (x0, y0), (x1, y1) = (low + high) / 2 - half, (low + high) / 2 + half
-    box = (max(0, round(x0)), max(0, round(y0)), min(width, round(x1)), min(height, round(y1)))
+    return max(0, round(x0)), max(0, round(y0)), min(shape[1], round(x1)), min(shape[0], round(y1))
+
+
+def _cell(image: Image, box: tuple[int, int, int, int]) -> Image:
     drawn = Pillow.fromarray(image).crop(box)
     ratio = CELL / max(drawn.size)
     size = (max(1, round(drawn.width * ratio)), max(1, round(drawn.height * ratio)))
