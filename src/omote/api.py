@@ -97,6 +97,8 @@ def animate(
 
     progress = options.pop("progress", None)
     check_names(options)
+    if isinstance(options.get("face"), list):
+        options["face"] = tuple(options["face"])
     drivers: list[str | Path | Performance] = []
     if isinstance(driver, str | Path | Performance):
         drivers = [driver]

@@ -159,7 +159,7 @@ def test_everybody_moves_or_each_as_its_own(make: Make, take: Path, engine: Fake
     assert make(take, face="all").faces == 3
     assert [round(float(m.track("jaw_open")[0]), 3) for m in engine.motions[0] if m] == [0.016, 0.048, 0.08]
     drivers = [take_of([0.0, level]) for level in (0.1, 0.2)]
-    make(drivers, "b.mp4", face=(2, 0))
+    make(drivers, "b.mp4", face=[2, 0])
     ends = [round(float(m.track("jaw_open")[-1]), 3) for m in engine.motions[1] if m]
     assert ends == [0.116, 0.248]
 
@@ -200,7 +200,10 @@ def test_the_sound_of_a_video_is_kept(make: Make, tmp_path: Path, faces: list[An
     assert len(kept) > 5
     assert packets(video)[: len(kept)] == kept
     assert packets(make(video, "b.mp4", audio=False).path) == []
-    assert packets(make(take_of([0, 1, 0, 1, 0]), "c.mp4", sound_from=video).path)[:5] == kept[:5]
+    still = take_of([0, 1, 0, 1, 0])
+    made = make(still, "c.mp4", sound_from=video, credentials=True)
+    assert packets(made.path)[:5] == kept[:5]
+    assert "talk.mp4" in " ".join(verify(made.path).lines())
     assert faces[1:] == ["talk.mp4", "talk.mp4"]
 
 
@@ -371,6 +374,7 @@ def test_mistakes(make: Make, photo: Path, take: Path, tmp_path: Path, faces: li
     refused(InputError, "2 drivers for 1 face", [take, take])
     refused(OutputError, "cannot write .avi files", take, "a.avi")
     refused(InputError, "would replace what it is made from", video, "in/talk.mp4")
+    refused(InputError, "no such file", take, sound_from=tmp_path / "gone.wav")
     notes = tmp_path / "notes.txt"
     notes.write_text("x")
     refused(InputError, "nothing that can drive a photo", notes)

@@ -24,7 +24,7 @@ class Job:
         output: the file or folder to make.
         kind: which of these.
         options: all else.
-        digests: sha256 of the photo and of each driver.
+        digests: sha256 of the photo, of each driver, and of the file whose sound is taken.
     """
 
     photo: Path
@@ -56,6 +56,7 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
         FormatError: a damaged key or certificate.
     """
     from omote.drive import ENGINES
+    from omote.media.paths import check_readable
 
     kind = kind_of(output, options)
     _check_photo(photo)
@@ -77,12 +78,12 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
     if options.engine not in ENGINES:
         raise InputError(f"there is no engine '{options.engine}'", remedy=f"Engines: {', '.join(ENGINES)}.")
     files = [photo, *(Path(d) for d in drivers if not isinstance(d, Performance))]
-    if any(output.exists() and output.samefile(file) for file in files):
+    sound = [] if options.sound_from is None else [check_readable(options.sound_from)]
+    if any(output.exists() and output.samefile(file) for file in files + sound):
         raise InputError("would replace what it is made from", where=output, remedy="Choose another name.")
     _check_signature(output, kind, options)
-    return Job(
-        photo, tuple(drivers), output, kind, options, (digest_of(photo), *(digest_of(d) for d in drivers))
-    )
+    digests = tuple(digest_of(file) for file in (photo, *drivers, *sound))
+    return Job(photo, tuple(drivers), output, kind, options, digests)
 
 
 def _told(driver: DriverLike) -> str:

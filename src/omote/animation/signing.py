@@ -57,11 +57,13 @@ def _inputs(job: Job) -> list[Any]:
     from omote.provenance import Input
 
     parts = [Input(job.photo.name, path=job.photo)]
-    for driver, digest in zip(job.drivers, job.digests[1:], strict=True):
+    for driver, digest in zip(job.drivers, job.digests[1:], strict=False):  # the sound's comes last
         if isinstance(driver, Performance):
             parts.append(Input(str(driver.source.get("file", "a take")), sha256=digest))
         else:
             parts.append(Input(Path(driver).name, path=Path(driver)))
+    if job.options.sound_from is not None:
+        parts.append(Input(job.options.sound_from.name, path=job.options.sound_from))
     if not job.drivers:
         parts.append(Input(job.driver_names[0]))
     return parts
