@@ -51,8 +51,8 @@ def test_what_cannot_be_asked(options: dict[str, Any], words: str) -> None:
 
 def test_a_misspelt_option_is_told_with_the_nearest() -> None:
     check_names({"strength": 1})
-    with pytest.raises(InputError, match=r"'strenght'.*Did you mean strength"):
-        check_names({"strenght": 1})
+    with pytest.raises(InputError, match=r"'streng'.*Did you mean strength"):
+        check_names({"streng": 1})
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_faces() -> None:
 def test_references_gazes_regions() -> None:
     assert [parse_reference(t) for t in (None, "first", "neutral", "12")] == [None, "first", "neutral", 12]
     with pytest.raises(InputError, match="Did you mean 'neutral'"):
-        parse_reference("netural")
+        parse_reference("neutrl")
     assert [parse_gaze(t) for t in (None, "camera", "-10,5.5")] == [None, "camera", (-10.0, 5.5)]
     with pytest.raises(InputError, match="--gaze"):
         parse_gaze("left")
