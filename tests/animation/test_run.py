@@ -18,7 +18,7 @@ from omote.animation.run import Animated
 from omote.animation.sinks import frames_in
 from omote.animation.stamps import stamp_path
 from omote.errors import InputError, NoFaceError, OutputError
-from omote.media import open_video, read_image, write_image
+from omote.media import VideoWriter, open_video, read_image, write_image
 from omote.performance import Camera, Performance
 from omote.provenance import verify
 
@@ -390,6 +390,20 @@ def test_mistakes(make: Make, photo: Path, take: Path, tmp_path: Path, faces: li
     write_image(photo, np.zeros((40, 40, 3), np.uint8))
     refused(NoFaceError, "me.png: no face was found", take)
     assert not [p for p in tmp_path.rglob("*.omote-*") if p.is_dir()]
+
+
+def test_what_fails_late_is_told_of_the_result(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omote.animation.sinks.GIF_PIXELS", 1000)
+    with pytest.raises(InputError, match=r"out/a\.gif: 3 frames of 96 x 65 px are too much for a GIF"):
+        make(take_of([0.0, 0.5, 0.0]), "out/a.gif")
+
+    def full(self: VideoWriter, frame: Any, time_s: float | None = None) -> None:
+        raise OutputError("cannot be written (No space left on device)", where=self.path)
+
+    monkeypatch.setattr(VideoWriter, "write", full)
+    with pytest.raises(OutputError, match=r"out/a\.mp4: cannot be written") as refused:
+        make(take_of([0.0, 0.5, 0.0]), "out/a.mp4")
+    assert ".omote-" not in str(refused.value)
 
 
 def test_a_large_photo(make: Make, photo: Path, take: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_looping_image_is_whole_or_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_webp_cannot_hold_is_told(tmp_path: Path) -> None:
+    wide = (16_390, 8)
+    with pytest.raises(OutputError, match=r"a\.webp: cannot be encoded"):
+        with open_sink(tmp_path / "a.webp", wide, 1, None, None) as sink:
+            sink.write(frame(1, wide), 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_gif_too_large_for_memory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"10000 frames of 480 x 270 px are too much for a GIF\. Write \.mp4"

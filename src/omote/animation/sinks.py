@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from omote.errors import InputError, OutputError
+from omote.errors import InputError, OmoteError, OutputError
 from omote.media.paths import commit, output_error, prepare_target
 
 Picture = NDArray[np.uint8]
@@ -130,7 +130,7 @@ class LoopWriter:
             self._container.close()
             if kind is None:
                 commit(self._temporary, self._target)
-        except av.FFmpegError as failure:
+        except (av.FFmpegError, OSError) as failure:
             if kind is None:
                 raise OutputError(f"cannot be encoded ({failure})", where=self._target) from failure
         finally:
@@ -147,7 +147,10 @@ class LoopWriter:
         picture.pts = max(round(time / _CLOCK), self._last + 1)
         picture.time_base, picture.duration = _CLOCK, max(1, picture.pts - self._last)
         self._last, self._count = picture.pts, self._count + 1
-        self._container.mux(self._stream.encode(picture))
+        try:
+            self._container.mux(self._stream.encode(picture))
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(f"cannot be encoded ({error})", where=self._target) from error
 
 
 class FolderWriter:
@@ -210,6 +213,11 @@ def staged(output: Path) -> Iterator[Path]:
                 frame.replace(target / frame.name)
         else:
             commit(made, target)
+    except OmoteError as error:
+        if error.where is None or stage not in (place := Path(error.where)).parents:
+            raise
+        where = output / place.name if folder and place.suffix else output  # not the hidden name
+        raise type(error)(error.what, where=where, remedy=error.remedy) from error
     except OSError as error:
         raise output_error(output, error) from error
     finally:
