@@ -133,8 +133,29 @@ def _nose_and_cheeks(s: Sculptor) -> None:
     s.add("nose_tip_down", s.unit("nose-depression"))
 
 
+LIP_MIDDLE, LIP_SIDE, CHIN = 0.0050, 0.0025, 0.0050
+"""Metres: how much less the middle of the lower lip drops than in MakeHuman's open jaw, and how much more its sides
+and the chin do. There the lip is pulled to a point, below the teeth it lies on; a jaw that turns about its joint, 8 to
+9 cm behind chin and teeth, lowers both by about the same, and the lip between them hangs in a U."""
+
+
+def open_jaw(s: Sculptor) -> np.ndarray:
+    """(V, 3) what is added to MakeHuman's open jaw."""
+    x, y = s.template[:, 0], s.template[:, 1]
+    lip = s.lower * np.exp(-(((y + 0.0745) / 0.014) ** 2)) * smoothstep(s.template[:, 2], -0.005, 0.008)
+    middle = np.exp(-((x / 0.0075) ** 2))
+    sides = np.exp(-(((np.abs(x) - 0.0145) / 0.0055) ** 2))
+    skin = np.flatnonzero(s.parts["skin"])
+    chin = s.template[skin[np.argmin(np.linalg.norm(s.template[skin] - [0.0, -0.116, 0.015], axis=1))]]
+    below = np.exp(-(((x - chin[0]) / 0.030) ** 2) - ((y - chin[1] + 0.004) / 0.020) ** 2)
+    below *= smoothstep(s.template[:, 2], -0.05, -0.01) * s.lower * s.parts["skin"]
+    out = np.zeros_like(s.template)
+    out[:, 1] = lip * (LIP_MIDDLE * middle - LIP_SIDE * sides) - CHIN * below
+    return out
+
+
 def _jaw(s: Sculptor) -> None:
-    s.add("jaw_open", s.arkit("jawOpen"))
+    s.add("jaw_open", s.arkit("jawOpen") + open_jaw(s))
     s.add("jaw_left", s.arkit("jawLeft"))
     s.add("jaw_right", s.arkit("jawRight"))
     forward = s.arkit("jawForward")
@@ -151,7 +172,7 @@ def _jaw(s: Sculptor) -> None:
 
 
 def _mouth(s: Sculptor) -> None:
-    close = s.arkit("mouthClose")
+    close = s.arkit("mouthClose") - open_jaw(s) * s.lips[:, None]
     for side in "LR":
         word, mask = _long(side), s.side(side)[:, None]
         for name, half in (("upper", s.upper), ("lower", s.lower)):

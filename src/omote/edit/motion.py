@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ from omote.performance.interpolation import slerp_axis_angle
 
 Array = NDArray[Any]
 
+_RELAXED = 0.25
+_TOUCHING = ("lid_", "jaw_", "lips_", "sticky_", "lip_press", "lip_roll", "tongue_")
 _SETTLE = 0.3
 """Seconds over which a face that was lost eases into where it is found again."""
 _NEAREST, _NEAREST_SHARE = 0.2, 0.4
@@ -82,6 +85,19 @@ class MotionOptions:
         return MotionOptions, (*fields, self.gaze, self.blinks, self.seed)
 
 
+@cache
+def _below_rest() -> Array:
+    """(102,) float32 how far below its range relative motion may take each control.
+
+    What a driver relaxes from its reference on, a photo at rest has to relax too, or its share of the motion is lost;
+    the rig extrapolates. Not for what touches something: lids, jaw, lips that are together, the tongue.
+    """
+    free = [n for n, c in enumerate(FACS102.controls) if c.low >= 0 and not c.name.startswith(_TOUCHING)]
+    out = np.zeros(len(FACS102), np.float32)
+    out[free] = _RELAXED
+    return out
+
+
 @dataclass(frozen=True)
 class _Motion:
     """A driver made ready: frames without a face filled in, in FACS102, and the frame that counts as rest."""
@@ -101,10 +117,10 @@ def apply_motion(
 ) -> Performance:
     """The driver's motion on the source's face.
 
-    Relative: ``source + strength * (driver - reference)`` for controls, each limited to its range (and to where the
-    source is, should that be outside); the rotation ``R R_ref^-1``, its angle times strength, on top of the source's;
-    the path in metres added to the source's place. An eyelid's way is scaled so that a driver's closed eye is a closed
-    eye here, whatever the two were at rest.
+    Relative: ``source + strength * (driver - reference)`` for controls, each limited to its range (to a quarter below
+    it where nothing can collide, and to where the source is, should that be outside); the rotation ``R R_ref^-1``, its
+    angle times strength, on top of the source's; the path in metres added to the source's place. An eyelid's way is
+    scaled so that a driver's closed eye is a closed eye here, whatever the two were at rest.
 
     Absolute: ``source + strength * (driver - source)``, the rotation along the shorter arc. The place is taken only
     from a driver seen by the very same camera; from another it moves as in relative motion, since metres in front of
@@ -157,7 +173,8 @@ def apply_motion(
     for name, value in options.offsets.items():
         for index, weight in weights_of(name):
             controls[:, index] += weight * value
-    np.clip(controls, np.minimum(FACS102.low, base), np.maximum(FACS102.high, base), out=controls)
+    low = FACS102.low - (_below_rest() if options.mode == "relative" else 0)
+    np.clip(controls, np.minimum(low, base), np.maximum(FACS102.high, base), out=controls)
     if options.gaze is not None:
         identity = source.identity.get("facs")
         controls = aim_eyes(controls, rotations, translations, identity, options.gaze)

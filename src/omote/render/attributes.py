@@ -45,7 +45,7 @@ def draw_attributes(
     """
     import warp as wp
 
-    k = _kernels()
+    k, view = _kernels(), kernels().array_view
     width, height = size
     device = torch.device("cpu")
     points = torch.from_numpy(np.ascontiguousarray(screen, np.float32))
@@ -53,12 +53,11 @@ def draw_attributes(
     check_shape("values", attributes, len(points), None)
     space = workspace(device, size, len(points), len(faces))
     space.draw(points, torch.from_numpy(np.ascontiguousarray(faces)), cull=cull)
-    triangle_id = np.empty((height, width), np.int32)
-    planes = np.empty((attributes.shape[1], height, width), np.float32)
-    inputs = [space.planes_view, width, height, 1, 1, attributes.shape[1], space.keys_view, space.faces_view]
-    arrays = [
-        wp.from_torch(attributes.view(-1)),
-        *(wp.array(a.ravel(), copy=False, device="cpu") for a in (triangle_id, planes)),
-    ]
-    wp.launch(k.interpolate_pixels, dim=(1, 1), inputs=inputs + arrays, device="cpu")
-    return triangle_id, planes
+    count = attributes.shape[1]
+    triangle_id = torch.empty(height, width, dtype=torch.int32)
+    planes = torch.empty(count, height, width)
+    inputs = [space.planes_view, width, height, 1, 1, count, space.keys_view, space.faces_view]
+    inputs += [view(attributes.view(-1), wp.float32), view(triangle_id.view(-1), wp.int32)]
+    inputs.append(view(planes.view(-1), wp.float32))
+    wp.launch(k.interpolate_pixels, dim=(1, 1), inputs=inputs, device="cpu")
+    return triangle_id.numpy(), planes.numpy()

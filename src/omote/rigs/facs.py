@@ -70,6 +70,7 @@ class FacsRig(nn.Module):
     _mirror: Tensor
     _factor: Tensor
     _factor_sign: Tensor
+    _linear: Tensor
     _ball_L: Tensor
     _ball_R: Tensor
 
@@ -124,6 +125,8 @@ class FacsRig(nn.Module):
                 second[i], sign[1, i] = factors[1]
         keep("_factor", np.stack([first, second]))
         keep("_factor_sign", sign)
+        one_sided = np.append(FACS102.low >= 0, False)
+        keep("_linear", one_sided[first.astype(np.int64)] & (second == FACS102_ONE))
 
     @staticmethod
     def _behind_lids(asset: HeadAsset) -> np.ndarray:
@@ -135,12 +138,15 @@ class FacsRig(nn.Module):
     # --- pieces, each usable alone -------------------------------------------------------------------------------
 
     def activate(self, controls: Tensor) -> Tensor:
-        """(B, S) activation of each shape: max(0, sign * control), multiplied over the factors of a combination."""
+        """(B, S) activation of each shape: max(0, sign * control), multiplied over the factors of a combination.
+
+        A control of one side that has a shape of its own extrapolates below 0: the shape is then taken away.
+        """
         one = controls.new_ones(len(controls), 1)
         values = torch.cat([controls, one], dim=1)
-        return torch.relu(values[:, self._factor[0]] * self._factor_sign[0]) * torch.relu(
-            values[:, self._factor[1]] * self._factor_sign[1]
-        )
+        first = values[:, self._factor[0]] * self._factor_sign[0]
+        second = values[:, self._factor[1]] * self._factor_sign[1]
+        return torch.where(self._linear, first, torch.relu(first)) * torch.relu(second)
 
     def neutral(self, identity: Tensor) -> Tensor:
         """(B, U, 3) welded neutral head of identity (B, I)."""

@@ -17,7 +17,7 @@ from omote.geometry.meshes import vertex_normals
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera, Performance
 from omote.render.attributes import draw_attributes
-from omote.rigs.contours import OVAL
+from omote.rigs.contours import LIPS_OUTER, OVAL
 from omote.rigs.facs import FacsRig, load_rig
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ _BEHIND = 0.004
 """Metres that a vertex may lie behind the surface that the photo shows and still count as shown."""
 _FACING = (0.05, 0.25)
 """Cosine between normal and line of sight at which a vertex begins to be, and is, well seen."""
+INTERIOR = ("mouth", "teeth_upper", "teeth_lower", "tongue")
+_SETTLE = {"teeth_lower": (0.0, -0.003, -0.001), "tongue": (0.0, 0.0, 0.003)}
+"""The rig's lower teeth stand higher behind the lip than people's do."""
 _BLEND = 0.015
 """Metres inside the face's outline over which the head's surface hands over to the surroundings."""
 
@@ -48,6 +51,7 @@ class Layout:
         interior: (V,) 1 inside the face's outline, falling to 0 outside.
         on_head: (V,) 1 on the head, 0 low on the neck.
         uv: (V, 2) texture coordinates, origin upper left.
+        settle: (V, 3) metres, head space: lets lower teeth lie behind the lip, and the tongue rest on them.
     """
 
     faces: NDArray[np.int64]
@@ -56,6 +60,13 @@ class Layout:
     interior: Array
     on_head: Array
     uv: Array
+    settle: Array
+
+    @property
+    def inside_mouth(self) -> NDArray[np.bool_]:
+        """(V,) whether a vertex is inside the mouth."""
+        names = load_rig().part_names
+        return np.isin(self.vertex_part, [names.index(name) for name in INTERIOR])
 
     def is_part(self, name: str) -> NDArray[np.bool_]:
         """(V,) whether a vertex belongs to a part."""
@@ -79,6 +90,9 @@ def layout() -> Layout:
     outline = np.ascontiguousarray(rig.landmarks.apply(rest)[list(OVAL), :2] * 1000, np.float32)
     inside = np.array([cv2.pointPolygonTest(outline, (float(x), float(y)), True) for x, y, _ in rest * 1000])
     in_front = ramp(rest[:, 2], -0.07, -0.03)
+    settle = np.zeros_like(rest)
+    for name, shift in _SETTLE.items():
+        settle[vertex_part == names.index(name)] = shift
     return Layout(
         faces=faces,
         part=part,
@@ -86,6 +100,7 @@ def layout() -> Layout:
         interior=(ramp(inside / 1000, 0.0, _BLEND) * in_front).astype(np.float32),
         on_head=ramp(rig._head_weight.numpy()[rig.expand.numpy()], 0.5, 1.0),
         uv=rig.uv.numpy(),
+        settle=settle,
     )
 
 
@@ -149,6 +164,7 @@ def bind(face: Captured) -> Bound:
     landmarks = np.asarray(face.landmarks[0], np.float32)
     fitted = cameras.transform(turn, source.head_translation[0], head)
     offset = _correction(fitted, landmarks, source.camera) @ turn
+    offset = offset + layout().settle
     bare = Bound(source, identity, offset, *[np.empty(0, np.float32)] * 4, np.empty(0, np.int8), landmarks)
     points = bare.poses(source)[0]
     screen = bare.to_screen(points)
@@ -202,6 +218,8 @@ def _correction(fitted: Array, landmarks: Array, camera: Camera) -> Array:
     distance, _ = cKDTree(nodes).query(canonical)
     fade = ramp(_SPREAD - distance, 0.0, _SPREAD - 0.01)
     out: Array = (spline(canonical * 100) * fade[:, None]).astype(np.float32)
+    inside = layout().inside_mouth
+    out[inside] = shift[list(LIPS_OUTER)].mean(0)  # stiff: what lies behind the lips does not bend with them
     return out
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import Bound, layout, ramp, surface_normals
 from omote.drive.puppet.eyes import eye_plate
-from omote.drive.puppet.mouth import Opening, interior_light, interior_vertices, lip_colour, tint_interior
+from omote.drive.puppet.mouth import Opening, interior_light, lip_colour, tint_interior
 from omote.drive.puppet.relight import Light
 from omote.performance import Performance
 from omote.render.attributes import draw_attributes
@@ -100,7 +100,7 @@ class Head:
         padded = [cv2.copyMakeBorder(p, 0, 0, 0, wide - p.shape[1], cv2.BORDER_REPLICATE) for p in plates]
 
         opening = Opening.of(points)
-        taken[interior_vertices()] *= float(ramp(opening.height, *_SHOWS_INSIDE))
+        taken[table.inside_mouth] *= float(ramp(opening.height, *_SHOWS_INSIDE))
         tint_interior(
             fill,
             texture.confidence * float(ramp(opening.height, *_SHOWS_INSIDE)),

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from omote.drive.puppet.binding import layout, ramp
+from omote.drive.puppet.binding import INTERIOR, layout, ramp
 from omote.render.albedo import paint_albedo
 from omote.render.texels import atlas_texels
 from omote.rigs.contours import LIPS_INNER, LIPS_OUTER
@@ -16,14 +16,21 @@ from omote.rigs.facs import load_rig
 
 Array = NDArray[np.float32]
 
-INTERIOR = ("mouth", "teeth_upper", "teeth_lower", "tongue")
 _TEETH, _GUMS = 0.93, 0.62
 """sRGB brightness of teeth relative to white in the face's light, and of the cavity's wall relative to the lips."""
-_TONGUE = 0.88
+_TONGUE = 1.0
 _WHITE_OVER_SKIN = 1.28
 """White over skin of average reflectance, sRGB brightness, in the same light."""
-_BEHIND_LIPS = 0.004
+_BEHIND_LIPS = 0.005
 """Metres behind the inner lips where the light begins to fall off."""
+_GAMMA = 0.6
+"""Share of the sky to sRGB brightness; above 1 / 2.2, because the walls that reflect the rest are dark."""
+_AMBIENT = 0.3
+"""Brightness inside that does not come straight through the gap."""
+_SHADE, _AJAR = 0.45, (0.001, 0.007)
+"""How much darker it is between lips that are the first, and not yet the second, of these metres apart."""
+_RELIEF = 0.6
+"""Contrast of the paint's gaps between the teeth that is kept."""
 _UPPER, _LOWER, _CORNER = 13, 14, (78, 308)
 
 
@@ -33,13 +40,13 @@ class Opening:
 
     Attributes:
         centre: (3,) metres, camera space.
-        radius: metres of a disc of the same area.
         height: metres between the middles of the lips.
+        width: metres between the corners.
     """
 
     centre: Array
-    radius: float
     height: float
+    width: float
 
     @classmethod
     def of(cls, points: Array) -> Opening:
@@ -51,20 +58,14 @@ class Opening:
         place = {number: lips[k] for k, number in enumerate(LIPS_INNER)}
         height = float(np.linalg.norm(place[_UPPER] - place[_LOWER]))
         width = float(np.linalg.norm(place[_CORNER[0]] - place[_CORNER[1]]))
-        return cls(lips.mean(0), 0.5 * float(np.sqrt(height * width)), height)
-
-
-@lru_cache(maxsize=1)
-def interior_vertices() -> NDArray[np.bool_]:
-    """(V,) whether a vertex is inside the mouth."""
-    names = load_rig().part_names
-    return np.isin(layout().vertex_part, [names.index(name) for name in INTERIOR])
+        return cls(lips.mean(0), height, width)
 
 
 def interior_light(points: Array, forward: Array, opening: Opening) -> Array:
-    """(V,) factor of sRGB brightness: 1 outside the mouth; inside, what a disc-shaped opening lets in.
+    """(V,) factor of sRGB brightness: 1 outside the mouth; inside, what the gap between the lips lets in.
 
-    A point at depth d on the axis of a disc of radius a sees a² / (a² + d²) of the sky.
+    At depth d behind the middle of a slit of half height b, the share b / sqrt(b^2 + d^2) of the sky is seen; the
+    slit's ends cut it down in the same way.
 
     Args:
         points: (V, 3) metres, camera space.
@@ -72,8 +73,13 @@ def interior_light(points: Array, forward: Array, opening: Opening) -> Array:
         opening: of the same head.
     """
     depth = np.maximum((opening.centre - points) @ forward - _BEHIND_LIPS, 0)
-    open_sky = opening.radius**2 / (opening.radius**2 + depth**2 + 1e-9)
-    light = np.where(interior_vertices(), open_sky**0.45, 1)
+    sky = np.ones(len(points))
+    for half in (opening.height / 2, opening.width / 2):
+        sky *= half / np.sqrt(half**2 + depth**2 + 1e-9)
+    shade = 1 - _SHADE * (
+        1 - ramp(opening.height, *_AJAR)
+    )  # lips that hardly part shade even the foremost teeth
+    light = np.where(layout().inside_mouth, shade * (_AMBIENT + (1 - _AMBIENT) * sky**_GAMMA), 1)
     return light.astype(np.float32)
 
 
@@ -95,7 +101,7 @@ def tint_interior(
     paint = _paint(size)[texels.covered].astype(np.float32)
     target = {
         "teeth_upper": _tooth(skin, white),
-        "teeth_lower": _tooth(skin, white) * 0.94,
+        "teeth_lower": _tooth(skin, white) * 0.85,
         "tongue": lips * _TONGUE,
         "mouth": lips * _GUMS,
     }
@@ -104,7 +110,8 @@ def tint_interior(
     for name in INTERIOR:
         inside = texels.part == names.index(name)
         usual = np.percentile(paint[inside], 95, axis=0)
-        painted = paint[inside] / np.maximum(usual, 1) * target[name]
+        relief = paint[inside] / np.maximum(usual, 1)
+        painted = (1 + _RELIEF * (relief - 1)) * target[name]
         colours[inside] = np.clip(colours[inside] * keep[inside] + painted * (1 - keep[inside]), 0, 255)
     fill[texels.covered] = colours
 

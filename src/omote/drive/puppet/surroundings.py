@@ -13,22 +13,23 @@ from omote.drive.puppet.binding import Bound, layout, ramp
 
 Array = NDArray[np.float32]
 
-_NODES = 72
+_NODES = 56
 """Grid nodes along the photo's longer side."""
 _MARGIN = 0.25
 """Of the photo's size, by which the grid reaches over each border: what moves in from there."""
-_ANCHORS = 320
-_RIGID = 0.12
-"""Head heights around the head that move with it entirely: hair."""
-_REACH = 0.9
+_ANCHORS = 200
+_REACH = 0.7
 """Head heights over which the motion fades to nothing, at least."""
 _STEEPEST = 0.55
 """Largest change of displacement by distance; above 1 the picture would fold."""
-_BODY = 4.0
+_BODY = 6.0
 """Distances below the mouth count up to this many times: shoulders stay, the neck bends."""
-_HAIR = 0.22
+_HAIR = 0.3
 """Head heights outside the head's surface at which things move with the head's middle and no longer with the skin."""
-_ROUNDS = 6
+_STRETCH = 0.3
+"""How evenly the picture is stretched between a head and a border it leaves: 1 evenly, 0 all at the border."""
+_ROUNDS, _DAMPING = 14, 0.45
+"""Of the inversion: damped, because next to a pinned border the picture is stretched several times."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Influence:
         weight: (N, A) of each node's displacement over the anchors', rows sum to 1.
         nodes: (N, 2) px of the grid.
         hair: (N,) 0 on the head's surface, 1 well outside.
-        distance: (N,) px from the head, the hair's thickness subtracted; 0 on the head.
+        distance: (N,) px from the nearest vertex of the head that the photo shows.
         below: (N,) 0 beside the head, 1 below it.
         height: px of the head.
     """
@@ -105,15 +106,16 @@ class Grid:
             np.arange(self.shape[1], dtype=np.float32), np.arange(self.shape[0], dtype=np.float32)
         )
         steps = forward / np.float32(self.step)
-        backward = np.zeros_like(steps)
-        for _ in range(_ROUNDS):  # where x = y + d(y): y = x - d(y), by fixed point
-            backward = -cv2.remap(
+        backward = -steps
+        for _ in range(_ROUNDS):  # of x = y + d(y): y = x + b with b = -d(x + b)
+            there = cv2.remap(
                 steps,
                 columns + backward[..., 0],
                 rows + backward[..., 1],
                 cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_REPLICATE,
             )
+            backward -= np.float32(_DAMPING) * (backward + there)
         return self._to_pixels(backward * np.float32(self.step))
 
     def _displacement(self, influence: Influence, screen: Array, posed: Array) -> Array:
@@ -133,7 +135,13 @@ class Grid:
         faster = 1 + (min(_BODY, reach / least) - 1) * influence.below
         share = np.clip(1 - influence.distance * faster / reach, 0, 1)
         fade = share * share * (3 - 2 * share)
-        return (followed * fade[:, None]).reshape(*self.shape, 2).astype(np.float32)
+        return (self._pinned(influence, followed * fade[:, None])).reshape(*self.shape, 2).astype(np.float32)
+
+    def _pinned(self, influence: Influence, moved: Array) -> Array:
+        """(N, 2) displacements that pull nothing in over the photo's borders: it is stretched there instead."""
+        room = np.where(moved < 0, np.array(self.size, np.float32) - influence.nodes, influence.nodes)
+        room = np.maximum(room, 0)
+        return moved * (room / np.maximum(room + _STRETCH * influence.distance[:, None], 1e-3))
 
     def _to_pixels(self, offset: Array) -> Array:
         """Offsets of the nodes to source positions of the pixels."""
@@ -166,14 +174,13 @@ def _influence(head: Bound, nodes: Array) -> Influence:
     mouth = float(head.landmarks[[13, 14], 1].mean())
     chin = float(head.landmarks[152, 1])
     below = ramp(nodes[:, 1], mouth, chin + 0.1 * height)
-    distance = np.maximum(raw - _RIGID * height * (1 - below), 0)
     squared = ((nodes[:, None] - places[None]) ** 2).sum(2)
     weight = (1 / (squared + (0.03 * height) ** 2)) ** 2
     weight /= weight.sum(1, keepdims=True)
     skull = np.flatnonzero((table.on_head > 0.9) & (table.vertex_part == 0))
     hair = ramp(raw, 0.0, _HAIR * height)
     return Influence(
-        anchors, skull, weight.astype(np.float32), nodes, hair, distance.astype(np.float32), below, height
+        anchors, skull, weight.astype(np.float32), nodes, hair, raw.astype(np.float32), below, height
     )
 
 
