@@ -34,8 +34,11 @@ _BEHIND = 0.004
 _FACING = (0.05, 0.25)
 """Cosine between normal and line of sight at which a vertex begins to be, and is, well seen."""
 INTERIOR = ("mouth", "teeth_upper", "teeth_lower", "tongue")
-_SETTLE = {"teeth_lower": (0.0, -0.003, -0.001), "tongue": (0.0, 0.0, 0.003)}
-"""The rig's lower teeth stand higher behind the lip than people's do."""
+_SETTLE = {"teeth_upper": (0.0, -0.0015, 0.0)}
+_SETTLE_OPEN = {"teeth_lower": (0.0, -0.003, -0.001)}
+"""Metres by which teeth lie elsewhere than in the rig, always and with an open jaw: people show more of the
+upper and less of the lower teeth."""
+_JAW_OPEN = (0.05, 0.4)
 _BLEND = 0.015
 """Metres inside the face's outline over which the head's surface hands over to the surroundings."""
 
@@ -51,7 +54,8 @@ class Layout:
         interior: (V,) 1 inside the face's outline, falling to 0 outside.
         on_head: (V,) 1 on the head, 0 low on the neck.
         uv: (V, 2) texture coordinates, origin upper left.
-        settle: (V, 3) metres, head space: lets lower teeth lie behind the lip, and the tongue rest on them.
+        settle, settle_open: (V, 3) metres, head space: corrections of the teeth and the tongue, always and with an open
+            jaw.
     """
 
     faces: NDArray[np.int64]
@@ -61,6 +65,7 @@ class Layout:
     on_head: Array
     uv: Array
     settle: Array
+    settle_open: Array
 
     @property
     def inside_mouth(self) -> NDArray[np.bool_]:
@@ -90,9 +95,10 @@ def layout() -> Layout:
     outline = np.ascontiguousarray(rig.landmarks.apply(rest)[list(OVAL), :2] * 1000, np.float32)
     inside = np.array([cv2.pointPolygonTest(outline, (float(x), float(y)), True) for x, y, _ in rest * 1000])
     in_front = ramp(rest[:, 2], -0.07, -0.03)
-    settle = np.zeros_like(rest)
-    for name, shift in _SETTLE.items():
-        settle[vertex_part == names.index(name)] = shift
+    settle = np.zeros((2, *rest.shape), np.float32)
+    for k, shifts in enumerate((_SETTLE, _SETTLE_OPEN)):
+        for name, shift in shifts.items():
+            settle[k, vertex_part == names.index(name)] = shift
     return Layout(
         faces=faces,
         part=part,
@@ -100,33 +106,25 @@ def layout() -> Layout:
         interior=(ramp(inside / 1000, 0.0, _BLEND) * in_front).astype(np.float32),
         on_head=ramp(rig._head_weight.numpy()[rig.expand.numpy()], 0.5, 1.0),
         uv=rig.uv.numpy(),
-        settle=settle,
+        settle=settle[0],
+        settle_open=settle[1],
     )
 
 
 @dataclass(frozen=True)
-class Bound:
-    """One face of a photo.
+class Laid:
+    """The rig on the landmarks of one face of a photo.
 
     Attributes:
         source: its fit, one frame.
         identity: (1, I).
         offset: (V, 3) metres, head space: what the fitted rig lacks to lie on the detected landmarks.
-        screen: (V, 2) photo pixels of each vertex.
-        seen: (V,) 0..1, how well the photo shows each vertex.
-        facing: (V,) cosine between normal and line of sight in the photo.
-        part: (h, w) part seen at each pixel of the photo, -1 outside the head.
         landmarks: (478, 2) as detected, photo pixels.
     """
 
     source: Performance
     identity: torch.Tensor
     offset: Array
-    screen: Array
-    depth: Array
-    seen: Array
-    facing: Array
-    part: NDArray[np.int8]
     landmarks: Array
 
     @property
@@ -137,6 +135,8 @@ class Bound:
     def poses(self, motion: Performance) -> Array:
         """(T, V, 3) metres, camera space: the head in each frame of a motion."""
         heads = _vertices(load_rig(), motion.controls, self.identity) + self.offset
+        jaw = ramp(motion.controls[:, FACS102.index("jaw_open")], *_JAW_OPEN)
+        heads += jaw[:, None, None] * layout().settle_open
         turns = axis_angle_to_matrix(motion.head_rotation).astype(np.float32)
         moved = np.einsum("tvc,tdc->tvd", heads, turns) + motion.head_translation[:, None]
         return moved.astype(np.float32)
@@ -155,6 +155,21 @@ class Bound:
         )
 
 
+@dataclass(frozen=True)
+class Bound(Laid):
+    """What of it the photo shows.
+
+    Attributes:
+        screen: (V, 2) photo pixels of each vertex.
+        facing: (V,) cosine between normal and line of sight in the photo.
+        seen: (V,) 0..1, how well the photo shows each vertex.
+    """
+
+    screen: Array
+    facing: Array
+    seen: Array
+
+
 def bind(face: Captured) -> Bound:
     """Lay the fitted rig onto the detected landmarks of a photo."""
     source = face.performance
@@ -163,15 +178,14 @@ def bind(face: Captured) -> Bound:
     turn = axis_angle_to_matrix(source.head_rotation[0]).astype(np.float32)
     landmarks = np.asarray(face.landmarks[0], np.float32)
     fitted = cameras.transform(turn, source.head_translation[0], head)
-    offset = _correction(fitted, landmarks, source.camera) @ turn
-    offset = offset + layout().settle
-    bare = Bound(source, identity, offset, *[np.empty(0, np.float32)] * 4, np.empty(0, np.int8), landmarks)
-    points = bare.poses(source)[0]
-    screen = bare.to_screen(points)
+    offset = _correction(fitted, landmarks, source.camera) @ turn + layout().settle
+    laid = Laid(source, identity, offset, landmarks)
+    points = laid.poses(source)[0]
+    screen = laid.to_screen(points)
     towards = -points / np.linalg.norm(points, axis=1, keepdims=True)
     facing = (surface_normals(points) * towards).sum(1).astype(np.float32)
-    seen, part = _visibility(points, screen, facing, source.camera.size)
-    return Bound(source, identity, offset, screen[:, :2].copy(), -points[:, 2], seen, facing, part, landmarks)
+    seen = _visibility(points, screen, facing, source.camera.size)
+    return Bound(source, identity, offset, landmarks, screen[:, :2].copy(), facing, seen)
 
 
 def _vertices(rig: FacsRig, controls: Any, identity: Any) -> Array:
@@ -223,21 +237,15 @@ def _correction(fitted: Array, landmarks: Array, camera: Camera) -> Array:
     return out
 
 
-def _visibility(
-    points: Array, screen: Array, facing: Array, size: tuple[int, int]
-) -> tuple[Array, NDArray[np.int8]]:
-    """Which vertices the photo shows (V,), and the part seen at each of its pixels."""
-    table = layout()
-    triangle, (depth,) = draw_attributes(screen, table.faces, -points[:, 2:], size)
-    part = np.where(triangle < 0, -1, table.part[triangle]).astype(np.int8)
+def _visibility(points: Array, screen: Array, facing: Array, size: tuple[int, int]) -> Array:
+    """(V,) 0..1 how well the photo shows each vertex."""
+    triangle, (depth,) = draw_attributes(screen, layout().faces, -points[:, 2:], size)
     depth = np.where(triangle < 0, np.float32(np.inf), depth)
-    # The nearest surface around: what stands beside an occluding edge is seen a little less surely.
     column = np.clip(screen[:, 0].astype(int), 0, size[0] - 1)
     row = np.clip(screen[:, 1].astype(int), 0, size[1] - 1)
-    shown = depth[row, column]
-    covered = -points[:, 2] > np.where(np.isfinite(shown), shown, np.inf) + _BEHIND
+    covered = -points[:, 2] > depth[row, column] + _BEHIND
     inside = np.all((screen[:, :2] > 0) & (screen[:, :2] < size), axis=1)
-    return (ramp(facing, *_FACING) * (~covered & inside)).astype(np.float32), part
+    return (ramp(facing, *_FACING) * (~covered & inside)).astype(np.float32)
 
 
 def ramp(values: Any, low: float, high: float) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import Bound, layout, ramp, surface_normals
 from omote.drive.puppet.eyes import eye_plate
+from omote.drive.puppet.grain import blur_of, grain_of, match
 from omote.drive.puppet.mouth import Opening, interior_light, lip_colour, tint_interior
 from omote.drive.puppet.relight import Light
 from omote.performance import Performance
@@ -101,13 +102,13 @@ class Head:
 
         opening = Opening.of(points)
         taken[table.inside_mouth] *= float(ramp(opening.height, *_SHOWS_INSIDE))
-        tint_interior(
-            fill,
-            texture.confidence * float(ramp(opening.height, *_SHOWS_INSIDE)),
-            skin,
-            lip_colour(photo, bound.landmarks),
-            np.mean(whites, axis=0) if whites else None,
+        kept = texture.confidence * float(ramp(opening.height, *_SHOWS_INSIDE))
+        painted = tint_interior(
+            fill, kept, skin, lip_colour(photo, bound.landmarks), np.mean(whites, axis=0) if whites else None
         )
+        face = np.zeros(photo.shape[:2], np.uint8)
+        cv2.fillConvexPoly(face, cv2.convexHull(np.round(bound.landmarks).astype(np.int32)), 1)
+        match(fill, painted, _texels_a_pixel(bound), blur_of(photo, face > 0), grain_of(photo, face > 0))
         taken[table.is_part("eye_socket")] = 1  # the photo's lid margins, drawn out
         outside = (1 - table.interior) * table.is_part("skin")
         taken = np.maximum(taken, outside)
@@ -176,7 +177,12 @@ class Head:
         part[:] = cv2.blendLinear(colour, np.ascontiguousarray(part), cover, 1 - cover)
 
     def _pixels(
-        self, screen: Array, values: Array, box: tuple[int, int, int, int], finer: int
+        self,
+        screen: Array,
+        values: Array,
+        faces: NDArray[np.int64],
+        box: tuple[int, int, int, int],
+        finer: int,
     ) -> tuple[Image, Array]:
         """Colour (h, w, 3) and cover (h, w) in a box, from ``finer`` x ``finer`` samples a pixel."""
         x, y, width, height = box
@@ -209,6 +215,19 @@ class Head:
             return None
         width, height = (int(np.ceil(n / step) * step) for n in high - low)
         return int(low[0]), int(low[1]), width, height
+
+
+def _texels_a_pixel(bound: Bound) -> float:
+    """Of the atlas, on the part of the face that the photo shows."""
+    table = layout()
+    shown = table.faces[(bound.seen[table.faces].min(1) > 0.5) & (table.interior[table.faces].min(1) > 0.5)]
+    if not len(shown):
+        return 1.0
+    lengths = [
+        np.linalg.norm(places[shown[:, 1]] - places[shown[:, 0]], axis=1)
+        for places in (table.uv * _ATLAS, bound.screen)
+    ]
+    return float(np.median(lengths[0] / np.maximum(lengths[1], 1e-3)))
 
 
 @cache

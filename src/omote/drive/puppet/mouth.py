@@ -29,7 +29,7 @@ _AMBIENT = 0.3
 """Brightness inside that does not come straight through the gap."""
 _SHADE, _AJAR = 0.45, (0.001, 0.007)
 """How much darker it is between lips that are the first, and not yet the second, of these metres apart."""
-_RELIEF = 0.6
+_RELIEF = 0.85
 """Contrast of the paint's gaps between the teeth that is kept."""
 _UPPER, _LOWER, _CORNER = 13, 14, (78, 308)
 
@@ -85,7 +85,7 @@ def interior_light(points: Array, forward: Array, opening: Opening) -> Array:
 
 def tint_interior(
     fill: NDArray[np.uint8], seen: Array, skin: Array, lips: Array, white: Array | None
-) -> None:
+) -> Array:
     """Paint the unseen inside of the mouth into an atlas (S, S, 3), in place.
 
     Args:
@@ -94,6 +94,9 @@ def tint_interior(
         skin: (3,) sRGB 0..255, median of the face.
         lips: (3,) sRGB 0..255.
         white: (3,) sRGB 0..255 of the eyes' white as the photo shows it, or None.
+
+    Returns:
+        (S, S) 0..1, which texels are paint now.
     """
     size = len(fill)
     texels = atlas_texels(size)
@@ -111,9 +114,13 @@ def tint_interior(
         inside = texels.part == names.index(name)
         usual = np.percentile(paint[inside], 95, axis=0)
         relief = paint[inside] / np.maximum(usual, 1)
-        painted = (1 + _RELIEF * (relief - 1)) * target[name]
-        colours[inside] = np.clip(colours[inside] * keep[inside] + painted * (1 - keep[inside]), 0, 255)
+        paint_here = (1 + _RELIEF * (relief - 1)) * target[name]
+        colours[inside] = np.clip(colours[inside] * keep[inside] + paint_here * (1 - keep[inside]), 0, 255)
     fill[texels.covered] = colours
+    painted = np.zeros((size, size), np.float32)
+    inside = np.isin(texels.part, [names.index(name) for name in INTERIOR])
+    painted[texels.covered] = np.where(inside, 1 - keep[:, 0], 0)
+    return painted
 
 
 @lru_cache(maxsize=2)
@@ -124,7 +131,7 @@ def _paint(size: int) -> NDArray[np.uint8]:
 def _tooth(skin: Array, white: Array | None) -> Array:
     """(3,) sRGB of teeth in the light that falls on this face."""
     level = float(skin.mean()) * _WHITE_OVER_SKIN
-    tint = np.array((1.03, 1.0, 0.93), np.float32)
+    tint = np.array((1.05, 1.0, 0.89), np.float32)
     if white is not None:
         level = max(level, float(white.mean()))
         chroma = white / max(float(white.mean()), 1.0)

@@ -135,13 +135,15 @@ class Grid:
         faster = 1 + (min(_BODY, reach / least) - 1) * influence.below
         share = np.clip(1 - influence.distance * faster / reach, 0, 1)
         fade = share * share * (3 - 2 * share)
-        return (self._pinned(influence, followed * fade[:, None])).reshape(*self.shape, 2).astype(np.float32)
+        moved = self._pinned(influence, (followed * fade[:, None]).astype(np.float32))
+        return moved.reshape(*self.shape, 2)
 
     def _pinned(self, influence: Influence, moved: Array) -> Array:
         """(N, 2) displacements that pull nothing in over the photo's borders: it is stretched there instead."""
         room = np.where(moved < 0, np.array(self.size, np.float32) - influence.nodes, influence.nodes)
         room = np.maximum(room, 0)
-        return moved * (room / np.maximum(room + _STRETCH * influence.distance[:, None], 1e-3))
+        out: Array = moved * (room / np.maximum(room + _STRETCH * influence.distance[:, None], 1e-3))
+        return out
 
     def _to_pixels(self, offset: Array) -> Array:
         """Offsets of the nodes to source positions of the pixels."""
