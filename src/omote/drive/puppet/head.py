@@ -180,7 +180,6 @@ class Head:
         self,
         screen: Array,
         values: Array,
-        faces: NDArray[np.int64],
         box: tuple[int, int, int, int],
         finer: int,
     ) -> tuple[Image, Array]:
