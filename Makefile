@@ -55,6 +55,7 @@ format: $(STAMP) ## rewrite the code in the house style
 .PHONY: bench
 bench: $(STAMP) ## measure accuracy, speed and steadiness
 	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/puppet.py
 
 .PHONY: docs
 docs: $(STAMP) ## build the documentation into site/

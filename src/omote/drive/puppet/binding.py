@@ -17,7 +17,7 @@ from omote.geometry.meshes import vertex_normals
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera, Performance
 from omote.render.attributes import draw_attributes
-from omote.rigs.contours import LIPS_OUTER, OVAL
+from omote.rigs.contours import EYE, LIPS_OUTER, OVAL
 from omote.rigs.facs import FacsRig, load_rig
 
 if TYPE_CHECKING:
@@ -29,14 +29,18 @@ _SPREAD = 0.05
 """Metres from the nearest landmark over which its correction fades."""
 _STIFFNESS = 0.05
 """Smoothing of the correction spline; larger follows single landmarks less."""
+_BROAD, _BROAD_COUNT = 0.02, 96
+"""Metres, and nearest landmarks, over which the correction without detail is a mean."""
+_EYE_REACH = 0.006
+"""Metres around the lid margins within which closing lids leave the detail of the correction behind."""
 _BEHIND = 0.004
 """Metres that a vertex may lie behind the surface that the photo shows and still count as shown."""
 _FACING = (0.05, 0.25)
 """Cosine between normal and line of sight at which a vertex begins to be, and is, well seen."""
 INTERIOR = ("mouth", "teeth_upper", "teeth_lower", "tongue")
-_SETTLE = {"teeth_upper": (0.0, -0.0015, 0.0)}
-_SETTLE_OPEN = {"teeth_lower": (0.0, -0.003, -0.001)}
-"""Metres by which teeth lie elsewhere than in the rig, always and with an open jaw: people show more of the
+_SETTLE = {"teeth_upper": (0.0, -0.0025, 0.0)}
+_SETTLE_OPEN = {"teeth_lower": (0.0, -0.003, -0.001), "tongue": (0.0, -0.005, -0.003)}
+"""Metres by which these lie elsewhere than in the rig, always and with an open jaw: people show more of the
 upper and less of the lower teeth."""
 _JAW_OPEN = (0.05, 0.4)
 _BLEND = 0.015
@@ -56,6 +60,7 @@ class Layout:
         uv: (V, 2) texture coordinates, origin upper left.
         settle, settle_open: (V, 3) metres, head space: corrections of the teeth and the tongue, always and with an open
             jaw.
+        near_eye: side -> (V,) 1 at the lids of that eye, falling to 0 around them.
     """
 
     faces: NDArray[np.int64]
@@ -66,6 +71,7 @@ class Layout:
     uv: Array
     settle: Array
     settle_open: Array
+    near_eye: dict[str, Array]
 
     @property
     def inside_mouth(self) -> NDArray[np.bool_]:
@@ -108,7 +114,17 @@ def layout() -> Layout:
         uv=rig.uv.numpy(),
         settle=settle[0],
         settle_open=settle[1],
+        near_eye={side: _near(rest, rig.landmarks.apply(rest)[list(EYE[side])]) for side in EYE},
     )
+
+
+def _near(rest: Array, margin: Array) -> Array:
+    """(V,) 1 within a contour (K, 3) and next to it, falling to 0 around."""
+    from scipy.spatial import cKDTree
+
+    distance, _ = cKDTree(margin).query(rest)
+    out: Array = np.exp(-((distance / _EYE_REACH) ** 2)).astype(np.float32)
+    return out
 
 
 @dataclass(frozen=True)
@@ -119,12 +135,14 @@ class Laid:
         source: its fit, one frame.
         identity: (1, I).
         offset: (V, 3) metres, head space: what the fitted rig lacks to lie on the detected landmarks.
+        smooth: (V, 3) the same without its detail: what closed lids get, which must meet.
         landmarks: (478, 2) as detected, photo pixels.
     """
 
     source: Performance
     identity: torch.Tensor
     offset: Array
+    smooth: Array
     landmarks: Array
 
     @property
@@ -135,6 +153,11 @@ class Laid:
     def poses(self, motion: Performance) -> Array:
         """(T, V, 3) metres, camera space: the head in each frame of a motion."""
         heads = _vertices(load_rig(), motion.controls, self.identity) + self.offset
+        for side, near in layout().near_eye.items():
+            column = FACS102.index(f"lid_close_{side}")
+            rest = min(float(self.source.controls[0, column]), 0.9)
+            closed = np.clip((motion.controls[:, column] - rest) / (1 - rest), 0, 1)
+            heads += closed[:, None, None] * (near[:, None] * (self.smooth - self.offset))
         jaw = ramp(motion.controls[:, FACS102.index("jaw_open")], *_JAW_OPEN)
         heads += jaw[:, None, None] * layout().settle_open
         turns = axis_angle_to_matrix(motion.head_rotation).astype(np.float32)
@@ -178,14 +201,15 @@ def bind(face: Captured) -> Bound:
     turn = axis_angle_to_matrix(source.head_rotation[0]).astype(np.float32)
     landmarks = np.asarray(face.landmarks[0], np.float32)
     fitted = cameras.transform(turn, source.head_translation[0], head)
-    offset = _correction(fitted, landmarks, source.camera) @ turn + layout().settle
-    laid = Laid(source, identity, offset, landmarks)
+    exact, smooth = _correction(fitted, landmarks, source.camera)
+    settle = layout().settle
+    laid = Laid(source, identity, exact @ turn + settle, smooth @ turn + settle, landmarks)
     points = laid.poses(source)[0]
     screen = laid.to_screen(points)
     towards = -points / np.linalg.norm(points, axis=1, keepdims=True)
     facing = (surface_normals(points) * towards).sum(1).astype(np.float32)
     seen = _visibility(points, screen, facing, source.camera.size)
-    return Bound(source, identity, offset, landmarks, screen[:, :2].copy(), facing, seen)
+    return Bound(source, identity, laid.offset, laid.smooth, landmarks, screen[:, :2].copy(), facing, seen)
 
 
 def _vertices(rig: FacsRig, controls: Any, identity: Any) -> Array:
@@ -203,8 +227,10 @@ def surface_normals(points: Array) -> Array:
     return normals
 
 
-def _correction(fitted: Array, landmarks: Array, camera: Camera) -> Array:
-    """(V, 3) metres, camera space: moves the fitted landmarks onto the detected ones, parallel to the image.
+def _correction(fitted: Array, landmarks: Array, camera: Camera) -> tuple[Array, Array]:
+    """What moves the fitted landmarks onto the detected ones, parallel to the image: (V, 3) metres, camera space, twice.
+
+    The second one is without detail.
 
     A thin-plate spline over the rig with its mouth and eyes open, where upper and lower lips and lids lie apart.
     """
@@ -229,12 +255,14 @@ def _correction(fitted: Array, landmarks: Array, camera: Camera) -> Array:
         smoothing=_STIFFNESS / weight**2,
         degree=1,
     )
-    distance, _ = cKDTree(nodes).query(canonical)
-    fade = ramp(_SPREAD - distance, 0.0, _SPREAD - 0.01)
+    distance, nearest = cKDTree(nodes).query(canonical, k=_BROAD_COUNT)
+    fade = ramp(_SPREAD - distance[:, 0], 0.0, _SPREAD - 0.01)
+    share = np.exp(-((distance / _BROAD) ** 2)) + 1e-6
+    broad = np.einsum("vk,vkc->vc", share / share.sum(1, keepdims=True), shift[nearest]) * fade[:, None]
     out: Array = (spline(canonical * 100) * fade[:, None]).astype(np.float32)
     inside = layout().inside_mouth
     out[inside] = shift[list(LIPS_OUTER)].mean(0)  # stiff: what lies behind the lips does not bend with them
-    return out
+    return out, broad.astype(np.float32)
 
 
 def _visibility(points: Array, screen: Array, facing: Array, size: tuple[int, int]) -> Array:
@@ -245,7 +273,41 @@ def _visibility(points: Array, screen: Array, facing: Array, size: tuple[int, in
     row = np.clip(screen[:, 1].astype(int), 0, size[1] - 1)
     covered = -points[:, 2] > depth[row, column] + _BEHIND
     inside = np.all((screen[:, :2] > 0) & (screen[:, :2] < size), axis=1)
-    return (ramp(facing, *_FACING) * (~covered & inside)).astype(np.float32)
+    out: Array = (ramp(facing, *_FACING) * (~covered & inside)).astype(np.float32)
+    return out
+
+
+@cache
+def _neighbours() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both directions of every edge, as welded vertices."""
+    weld = load_rig().weld.numpy()
+    corners = weld[layout().faces]
+    edges = np.unique(
+        np.sort(np.concatenate([corners[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0))]), axis=1), axis=0
+    )
+    return np.concatenate([edges[:, 0], edges[:, 1]]), np.concatenate([edges[:, 1], edges[:, 0]])
+
+
+def smoothed(values: Array, rounds: int) -> Array:
+    """(V,) values averaged over the mesh's neighbours a number of times."""
+    weld = load_rig().weld.numpy()
+    here, there = _neighbours()
+    count = np.maximum(np.bincount(here, minlength=len(values)), 1)
+    out = values[weld].astype(np.float64)
+    for _ in range(rounds):
+        out = 0.5 * out + 0.5 * np.bincount(here, out[there], minlength=len(values)) / count
+        out = out[weld]
+    return out.astype(np.float32)
+
+
+def widened(values: Array) -> Array:
+    """(V,) the largest value of each vertex and its neighbours."""
+    weld = load_rig().weld.numpy()
+    here, there = _neighbours()
+    out = values[weld].copy()
+    np.maximum.at(out, here, values[weld][there])
+    widest: Array = out[weld]
+    return widest
 
 
 def ramp(values: Any, low: float, high: float) -> Array:

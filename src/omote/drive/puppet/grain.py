@@ -10,6 +10,7 @@ Array = NDArray[np.float32]
 
 _SHARPEST, _SOFTEST = 0.35, 2.5
 """Standard deviation of the blur that a photo may have, in its pixels."""
+_PAINT = 0.7
 _SEED = 5
 
 
@@ -55,7 +56,8 @@ def match(fill: NDArray[np.uint8], painted: Array, texels: float, blur: float, g
         grain: standard deviation, sRGB 0..255.
     """
     size = len(fill)
-    soft = cv2.GaussianBlur(fill, (0, 0), max(blur * texels, 0.1)).astype(np.float32)
+    softer = np.sqrt(max(blur**2 - _PAINT**2, 0.01))  # the paint and its sampling are soft themselves
+    soft = cv2.GaussianBlur(fill, (0, 0), softer * texels).astype(np.float32)
     coarse = np.random.default_rng(_SEED).standard_normal([max(int(size / max(texels, 1)), 1)] * 2)
     noise = cv2.resize(coarse.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
     noise *= grain / max(float(noise.std()), 1e-6)

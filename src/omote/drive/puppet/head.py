@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from omote.drive.puppet.binding import Bound, layout, ramp, surface_normals
+from omote.drive.puppet.binding import Bound, layout, ramp, smoothed, surface_normals, widened
 from omote.drive.puppet.eyes import eye_plate
 from omote.drive.puppet.grain import blur_of, grain_of, match
 from omote.drive.puppet.mouth import Opening, interior_light, lip_colour, tint_interior
@@ -29,6 +29,11 @@ _FINER = 2
 """Samples a pixel, along each side, around eyes and mouth."""
 _SHOWS_INSIDE = (0.004, 0.008)
 """Metres between the lips at which the photo begins to show, and shows, what is inside."""
+_LIP_LINE, _LIP_SHARE = 0.004, 0.85
+"""Metres behind the lips' middle within which the mouth's wall is lip, and how much of it comes from the photo."""
+_ISLANDS, _COVERS = 10, (0.4, 0.9)
+"""Rounds of smoothing that remove patches of ear and neck that are seen between hidden ones; and how well what is around
+a vertex has to be seen for the head to begin to cover, and to cover, the surroundings there."""
 _BRIGHTEST = 1.5
 
 
@@ -110,10 +115,14 @@ class Head:
         cv2.fillConvexPoly(face, cv2.convexHull(np.round(bound.landmarks).astype(np.int32)), 1)
         match(fill, painted, _texels_a_pixel(bound), blur_of(photo, face > 0), grain_of(photo, face > 0))
         taken[table.is_part("eye_socket")] = 1  # the photo's lid margins, drawn out
-        outside = (1 - table.interior) * table.is_part("skin")
-        taken = np.maximum(taken, outside)
+        skin_part = table.is_part("skin")
+        # Beside an edge that hides what is behind it, the photo shows what hides it: right as long as nothing moves.
+        taken = np.where(skin_part, np.maximum(widened(taken), 1 - table.interior), taken)
+        lips = points[:, 2] > opening.centre[2] - _LIP_LINE
+        taken = np.where(table.is_part("mouth") & lips, np.maximum(taken, _LIP_SHARE), taken)
+        shown_around = np.minimum(bound.seen, smoothed(bound.seen, _ISLANDS))
         cover = np.where(
-            table.is_part("skin"), np.maximum(table.interior, ramp(bound.seen, 0.2, 1.0) * table.on_head), 1
+            skin_part, np.maximum(table.interior, ramp(shown_around, *_COVERS) * table.on_head), 1
         )
         light = interior_light(points, bound.forward(bound.source)[0], opening)
         normals = surface_normals(points)

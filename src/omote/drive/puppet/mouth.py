@@ -29,8 +29,8 @@ _AMBIENT = 0.3
 """Brightness inside that does not come straight through the gap."""
 _SHADE, _AJAR = 0.45, (0.001, 0.007)
 """How much darker it is between lips that are the first, and not yet the second, of these metres apart."""
-_RELIEF = 0.85
-"""Contrast of the paint's gaps between the teeth that is kept."""
+_RELIEF = {"teeth_upper": (0.85, 0.6), "teeth_lower": (0.85, 0.6), "tongue": (0.3, 0.8), "mouth": (0.3, 0.8)}
+"""Contrast of the paint that is kept, and the darkest it may be: gaps between the teeth, the folds of the tongue."""
 _UPPER, _LOWER, _CORNER = 13, 14, (78, 308)
 
 
@@ -114,7 +114,8 @@ def tint_interior(
         inside = texels.part == names.index(name)
         usual = np.percentile(paint[inside], 95, axis=0)
         relief = paint[inside] / np.maximum(usual, 1)
-        paint_here = (1 + _RELIEF * (relief - 1)) * target[name]
+        contrast, darkest = _RELIEF[name]
+        paint_here = np.clip(1 + contrast * (relief - 1), darkest, 1.1) * target[name]
         colours[inside] = np.clip(colours[inside] * keep[inside] + paint_here * (1 - keep[inside]), 0, 255)
     fill[texels.covered] = colours
     painted = np.zeros((size, size), np.float32)
