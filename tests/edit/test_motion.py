@@ -58,18 +58,52 @@ def test_relative_motion_is_the_formula_at_each_frame() -> None:
     options = MotionOptions(reference=2, strength=0.7)
     moved = apply_motion(source, driver, options)
     others = np.array([not name.startswith("lid_close") for name in FACS102.names])
+    relaxed = 0
     for t in range(6):
-        wanted = FACS102.clamp(source.controls[0] + 0.7 * (driver.controls[t] - driver.controls[2]))
-        assert np.allclose(moved.controls[t][others], wanted[others], atol=1e-6)
+        wanted = source.controls[0] + 0.7 * (driver.controls[t] - driver.controls[2])
+        got = moved.controls[t]
+        inside = others & (wanted >= FACS102.low)  # below rest has a test of its own
+        assert np.allclose(got[inside], np.minimum(wanted, FACS102.high)[inside], atol=1e-6)
+        below = others & ~inside
+        relaxed += below.sum()
+        assert (got[below] >= np.maximum(wanted, FACS102.low - 0.25)[below] - 1e-6).all()
+        assert (got[below] <= FACS102.low[below] + 1e-6).all()
         place = source.head_translation[0] + 0.7 * (driver.head_translation[t] - driver.head_translation[2])
         assert np.allclose(moved.head_translation[t], place, atol=1e-6)
     turn = axis_angle_to_matrix(driver.head_rotation[5]) @ axis_angle_to_matrix(driver.head_rotation[2]).T
     full = apply_motion(source, driver, MotionOptions(reference=2))
     wanted = turn @ axis_angle_to_matrix(source.head_rotation[0])
     assert np.allclose(axis_angle_to_matrix(full.head_rotation[5]), wanted, atol=1e-6)
+    assert relaxed > 20
     assert np.allclose(moved.head_rotation[2], source.head_rotation[0], atol=1e-6)
     assert moved.camera == source.camera
     assert (moved.times == driver.times).all()
+
+
+def test_what_touches_nothing_may_relax_a_quarter_below_rest() -> None:
+    relaxing = {
+        "corner_pull_L": [0.5, 0.3, 0.0],
+        "brow_lower_R": [0.1, 0.0, 0.05],
+        "jaw_open": [0.5, 0.2, 0.0],
+    }
+    driver = neutral(3, **relaxing, lid_tighten_L=[0.4, 0.2, 0.0], lip_press_upper_R=[0.4, 0.2, 0.0])
+    moved = apply_motion(neutral(), driver)
+    assert moved.track("corner_pull_L") == pytest.approx([0.0, -0.2, -0.25])
+    assert moved.track("brow_lower_R") == pytest.approx([0.0, -0.1, -0.05])
+    for touching in (
+        "jaw_open",
+        "lid_tighten_L",
+        "lip_press_upper_R",
+    ):  # jaws, lids and lips that are shut stay shut
+        assert moved.track(touching) == pytest.approx(0.0)
+    same = {"corner_pull_L": -0.1, "gaze_yaw_L": -1.0}
+    absolute = apply_motion(neutral(), neutral(1, **same), MotionOptions(mode="absolute"))
+    assert absolute.track("corner_pull_L") == pytest.approx(0.0)
+    assert absolute.track("gaze_yaw_L") == pytest.approx(-1.0)
+    sideways = apply_motion(neutral(gaze_yaw_L=-0.9), neutral(2, gaze_yaw_L=[0.0, -0.9]))
+    assert sideways.track("gaze_yaw_L") == pytest.approx(
+        [-0.9, -1.0]
+    )  # signed controls have no rest at their end
 
 
 def test_absolute_motion_mixes_with_the_source() -> None:

@@ -23,6 +23,8 @@ JAW = FACS102.index("jaw_open")
 DELIBERATE = {
     "lid_close_L",  # rescaled so that the lids meet at 1
     "lid_close_R",
+    "lips_together_upper_L",  # 36 %: the open jaw's lip hangs in a U, so the upper one has further to go
+    "lips_together_upper_R",
     "tongue_yaw",  # the same angles with the pivot at the joint of the tongue, not behind it
     "tongue_pitch",
     "tongue_curl",
@@ -189,6 +191,40 @@ def test_arkit_scores_drive_the_rig(rig: FacsRig) -> None:
     left, right = rig.landmarks.vertices[291, 0], rig.landmarks.vertices[61, 0]
     assert float(moved[0, chin, 1]) < -0.015
     assert float(moved[1, left].norm()) > 0.006 > 3 * float(moved[1, right].norm())
+
+
+@pytest.mark.parametrize(
+    "name", ["corner_pull_L", "brow_lower_R", "cheek_puff_L", "lip_stretch_R", "jaw_open"]
+)
+def test_below_rest_a_shape_is_taken_away(rig: FacsRig, pose: Pose, name: str) -> None:
+    """What relaxes below 0 goes the way it came, on the other side of rest."""
+    zero = torch.zeros(1, 90)
+    rest, there, back = (rig(pose(**{name: v}), zero)[0] for v in (0.0, 0.2, -0.2))
+    skin = rig.faces[rig.face_part == rig.part_names.index("skin")].unique()
+    lids = torch.cat([torch.as_tensor(getattr(rig, f"_lid_{side}")) for side in "LR"])
+    free = skin[~torch.isin(rig.expand[skin], lids)]  # lids are kept outside the eyeballs
+    assert float((there - rest)[free].norm(dim=1).max()) > 5e-4
+    assert float(((there - rest) + (back - rest))[free].abs().max()) < 1e-6
+
+
+def test_below_rest_nothing_else_moves(rig: FacsRig) -> None:
+    """Signed controls keep a shape for each side, and combinations vanish as soon as one of them is below 0."""
+    one_sided = torch.tensor(FACS102.low >= 0)
+    below = torch.where(one_sided, -0.25, 0.0)[None]
+    activation = rig.activate(below)[0]
+    for value, factors in zip(activation.tolist(), rig.activations, strict=True):
+        if len(factors) == 2 or not one_sided[factors[0][0]]:
+            assert value == 0
+        else:
+            assert value == pytest.approx(-0.25)
+    signed = torch.where(one_sided, 0.0, -0.25)[None]
+    assert float(rig.activate(signed).min()) == 0
+    assert float(rig.activate(signed).max()) == pytest.approx(0.25)
+    mixed = torch.full((1, 102), 0.3)
+    mixed[0, JAW] = -0.25
+    combined = [len(f) == 2 and JAW in (f[0][0], f[1][0]) for f in rig.activations]
+    assert sum(combined) == 6  # lips together and sticky corners
+    assert (rig.activate(mixed)[0, combined] == 0).all()
 
 
 def test_wrong_shapes_say_what_is_expected(rig: FacsRig) -> None:
