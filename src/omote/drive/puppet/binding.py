@@ -228,9 +228,9 @@ def surface_normals(points: Array) -> Array:
 
 
 def _correction(fitted: Array, landmarks: Array, camera: Camera) -> tuple[Array, Array]:
-    """What moves the fitted landmarks onto the detected ones, parallel to the image: (V, 3) metres, camera space, twice.
+    """What moves the fitted landmarks onto the detected ones, parallel to the image; and the same without detail.
 
-    The second one is without detail.
+    Both (V, 3) metres, camera space.
 
     A thin-plate spline over the rig with its mouth and eyes open, where upper and lower lips and lids lie apart.
     """

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import Bound
+from omote.drive.puppet.plates import Plate, crop, diffuse, opening_mask
 from omote.rigs.contours import EYE
 from omote.rigs.facs import load_rig
 from omote.rigs.landmarks import IRIS_LEFT, IRIS_RIGHT
@@ -29,21 +27,6 @@ _EYE_COLOURS = {"pupil": (18, 14, 13), "iris": (84, 60, 44), "sclera": (196, 186
 """sRGB of an eye that the photo does not show, for skin of average brightness."""
 _SKIN_LEVEL = 165.0
 """That average brightness, sRGB."""
-
-
-@dataclass(frozen=True)
-class Plate:
-    """One eyeball, all of its front, seen as the photo would show it without lids.
-
-    Attributes:
-        picture: (h, w, 3) uint8.
-        corner: (x, y) px of its upper left corner in the photo.
-        white: (3,) sRGB 0..255 of the white as the photo shows it, or None where it does not.
-    """
-
-    picture: NDArray[np.uint8]
-    corner: tuple[int, int]
-    white: Array | None
 
 
 def eye_plate(head: Bound, photo: NDArray[np.uint8], side: str, skin: Array) -> Plate:
@@ -71,12 +54,12 @@ def eye_plate(head: Bound, photo: NDArray[np.uint8], side: str, skin: Array) -> 
     opening = head.landmarks[list(EYE[side])]
     iris = head.landmarks[IRIS_LEFT if side == "L" else IRIS_RIGHT]
     gaze = _on_ball(iris[:1], head, centre, radius)[0]
-    seen = _opening(opening, (x0, y0), (width, height))
+    seen = opening_mask(opening, (x0, y0), (width, height), _RIM)
     edges = np.arccos(np.clip(_on_ball(iris[1:], head, centre, radius) @ gaze, -1, 1))
     iris_angle = float(np.clip(np.median(edges), 0.7 * _IRIS_ANGLE, 1.35 * _IRIS_ANGLE))
     angle = np.arccos(np.clip(direction @ gaze, -1, 1)).astype(np.float32)
 
-    picture = _crop(photo, (x0, y0), (width, height)).astype(np.float32)
+    picture = crop(photo, (x0, y0), (width, height)).astype(np.float32)
     closed = np.ptp(opening[:, 1]) < _OPEN * np.ptp(opening[:, 0]) or seen.max() < 0.9
     if closed:
         return Plate(_generic(angle, iris_angle, skin).astype(np.uint8), (x0, y0), None)
@@ -84,7 +67,7 @@ def eye_plate(head: Bound, photo: NDArray[np.uint8], side: str, skin: Array) -> 
     white = np.percentile(whites, 70, axis=0).astype(np.float32) if len(whites) > 3 else None
     complete = _completed(picture, seen, angle, iris_angle)
     # Under the lids' edge the photo itself still shows: lashes and the lid's shadow belong to the picture there.
-    shown = _opening(opening, (x0, y0), (width, height), rim=0.0)[..., None]
+    shown = opening_mask(opening, (x0, y0), (width, height))[..., None]
     return Plate(np.clip(shown * picture + (1 - shown) * complete, 0, 255).astype(np.uint8), (x0, y0), white)
 
 
@@ -100,25 +83,6 @@ def _on_ball(pixels: Array, head: Bound, centre: Array, radius: float) -> Array:
     near = ray * (along - np.sqrt(np.maximum(short, 0)))[..., None] - centre
     out: Array = (near / np.linalg.norm(near, axis=-1, keepdims=True)).astype(np.float32)
     return out
-
-
-def _opening(contour: Array, corner: tuple[int, int], size: tuple[int, int], rim: float = _RIM) -> Array:
-    """(h, w) 0..1: 1 well inside the lid opening."""
-    scale = 4
-    mask = np.zeros((size[1] * scale, size[0] * scale), np.uint8)
-    cv2.fillPoly(mask, [np.round((contour - corner) * scale).astype(np.int32)], 255)
-    inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3) / scale
-    inside = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
-    edge = rim * float(np.ptp(contour[:, 0]))
-    out: Array = np.clip((inside - edge) / max(0.5 * edge, 0.75), 0, 1).astype(np.float32)
-    return out
-
-
-def _crop(photo: NDArray[np.uint8], corner: tuple[int, int], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The part of a photo at a corner; what lies outside repeats the border."""
-    rows = np.clip(np.arange(corner[1], corner[1] + size[1]), 0, len(photo) - 1)
-    columns = np.clip(np.arange(corner[0], corner[0] + size[0]), 0, photo.shape[1] - 1)
-    return photo[np.ix_(rows, columns)]
 
 
 def _completed(picture: Array, seen: Array, angle: Array, iris_angle: float) -> Array:
@@ -140,7 +104,7 @@ def _completed(picture: Array, seen: Array, angle: Array, iris_angle: float) -> 
     iris = profile[low] * (1 - share) + profile[low + 1] * share
     white_seen = seen * (angle > 1.15 * iris_angle)
     white = (
-        _diffuse(picture, white_seen)
+        diffuse(picture, white_seen)
         if (white_seen > 0.5).sum() >= 6
         else np.broadcast_to(profile[-1], picture.shape)
     )
@@ -148,23 +112,6 @@ def _completed(picture: Array, seen: Array, angle: Array, iris_angle: float) -> 
     filled = iris * (1 - outside) + white * outside
     blended: Array = (seen[..., None] * picture + (1 - seen[..., None]) * filled).astype(np.float32)
     return blended
-
-
-def _diffuse(picture: Array, weight: Array) -> Array:
-    """(h, w, 3) the weighted mean of what is known, from near first: a pyramid of ever wider averages."""
-    total = np.zeros_like(picture)
-    left = np.ones(weight.shape, np.float32)
-    sigma = 1.0
-    while sigma < 2 * max(weight.shape):
-        mass = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-        mean = cv2.GaussianBlur(picture * weight[..., None], (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
-        trust = left * np.clip(mass / 0.15, 0, 1)
-        total += mean / np.maximum(mass, 1e-6)[..., None] * trust[..., None]
-        left = left - trust
-        sigma *= 2
-    mean = (picture * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-6)
-    out: Array = (total + left[..., None] * mean).astype(np.float32)
-    return out
 
 
 def _generic(angle: Array, iris_angle: float, skin: Array) -> Array:

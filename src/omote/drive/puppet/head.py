@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from omote.drive.puppet.binding import Bound, layout, ramp, smoothed, surface_normals, widened
 from omote.drive.puppet.eyes import eye_plate
 from omote.drive.puppet.grain import blur_of, grain_of, match
-from omote.drive.puppet.mouth import Opening, interior_light, lip_colour, tint_interior
+from omote.drive.puppet.mouth import Opening, interior_light, lip_colour, mouth_plate, tint_interior
 from omote.drive.puppet.relight import Light
 from omote.performance import Performance
 from omote.render.attributes import draw_attributes
@@ -32,8 +32,10 @@ _SHOWS_INSIDE = (0.004, 0.008)
 _LIP_LINE, _LIP_SHARE = 0.004, 0.85
 """Metres behind the lips' middle within which the mouth's wall is lip, and how much of it comes from the photo."""
 _ISLANDS, _COVERS = 10, (0.4, 0.9)
-"""Rounds of smoothing that remove patches of ear and neck that are seen between hidden ones; and how well what is around
-a vertex has to be seen for the head to begin to cover, and to cover, the surroundings there."""
+"""Rounds of smoothing that remove patches of ear and neck that are seen between hidden ones; and how well what is
+around a vertex has to be seen for the head to begin to cover, and to cover, the surroundings there."""
+_DEEPER = (0.004, 0.012)
+"""Metres by which the lips have to be further apart than in the photo to begin to show, and to show, other things."""
 _BRIGHTEST = 1.5
 
 
@@ -43,11 +45,13 @@ class Pose:
 
     Attributes:
         screen: (V, 3) x px, y px, 1/depth.
+        taken: (V,) 0..1 share of the plates against the fill.
         light: (V,) factor of brightness.
         depth: metres of the head's middle.
     """
 
     screen: Array
+    taken: Array
     light: Array
     depth: float
 
@@ -66,6 +70,7 @@ class Head:
         light: (V,) factor of brightness inside the mouth in the photo.
         lamp: the photo's light.
         lit: (V,) irradiance in the photo.
+        opening: metres between the lips in the photo.
     """
 
     bound: Bound
@@ -77,6 +82,7 @@ class Head:
     light: Array
     lamp: Light
     lit: Array
+    opening: float
 
     @classmethod
     def build(cls, bound: Bound, photo: Image) -> Head:
@@ -85,8 +91,7 @@ class Head:
 
         table = layout()
         points = bound.poses(bound.source)[0]
-        texture = complete(unproject(photo, points, bound.camera, size=_ATLAS))
-        fill = texture.to_uint8()
+        fill = complete(unproject(photo, points, bound.camera, size=_ATLAS)).to_uint8()
         skin_shown = table.is_part("skin") & (bound.seen > 0.9) & (table.interior > 0.9)
         column, row = bound.screen[skin_shown].astype(int).T
         skin = np.median(photo[row, column], axis=0).astype(np.float32)
@@ -102,15 +107,17 @@ class Head:
             top += len(plate.picture)
             if plate.white is not None:
                 whites.append(plate.white)
+        opening = Opening.of(points)
+        shows_inside = float(ramp(opening.height, *_SHOWS_INSIDE))
+        taken[table.inside_mouth] = shows_inside
+        if shows_inside > 0:
+            plate = mouth_plate(bound.landmarks, photo)
+            place[table.inside_mouth] += np.array((0, top), np.float32) - plate.corner
+            plates.append(plate.picture)
         wide = max(plate.shape[1] for plate in plates)
         padded = [cv2.copyMakeBorder(p, 0, 0, 0, wide - p.shape[1], cv2.BORDER_REPLICATE) for p in plates]
-
-        opening = Opening.of(points)
-        taken[table.inside_mouth] *= float(ramp(opening.height, *_SHOWS_INSIDE))
-        kept = texture.confidence * float(ramp(opening.height, *_SHOWS_INSIDE))
-        painted = tint_interior(
-            fill, kept, skin, lip_colour(photo, bound.landmarks), np.mean(whites, axis=0) if whites else None
-        )
+        white = np.mean(whites, axis=0) if whites else None
+        painted = tint_interior(fill, skin, lip_colour(photo, bound.landmarks), white)
         face = np.zeros(photo.shape[:2], np.uint8)
         cv2.fillConvexPoly(face, cv2.convexHull(np.round(bound.landmarks).astype(np.int32)), 1)
         match(fill, painted, _texels_a_pixel(bound), blur_of(photo, face > 0), grain_of(photo, face > 0))
@@ -118,8 +125,9 @@ class Head:
         skin_part = table.is_part("skin")
         # Beside an edge that hides what is behind it, the photo shows what hides it: right as long as nothing moves.
         taken = np.where(skin_part, np.maximum(widened(taken), 1 - table.interior), taken)
-        lips = points[:, 2] > opening.centre[2] - _LIP_LINE
-        taken = np.where(table.is_part("mouth") & lips, np.maximum(taken, _LIP_SHARE), taken)
+        if shows_inside == 0:
+            lips = points[:, 2] > opening.centre[2] - _LIP_LINE
+            taken = np.where(table.is_part("mouth") & lips, _LIP_SHARE, taken)
         shown_around = np.minimum(bound.seen, smoothed(bound.seen, _ISLANDS))
         cover = np.where(
             skin_part, np.maximum(table.interior, ramp(shown_around, *_COVERS) * table.on_head), 1
@@ -143,6 +151,7 @@ class Head:
             light,
             lamp,
             lamp.on(normals),
+            opening.height,
         )
 
     def pose(self, motion: Performance) -> list[Pose]:
@@ -150,12 +159,16 @@ class Head:
         poses = []
         for points, forward in zip(self.bound.poses(motion), self.bound.forward(motion), strict=True):
             screen = self.bound.to_screen(points)
-            light = interior_light(points, forward, Opening.of(points))
+            opening = Opening.of(points)
+            light = interior_light(points, forward, opening)
+            # A mouth that opens wider shows more of its depth than the photo does.
+            deeper = float(ramp(opening.height - self.opening, *_DEEPER))
+            taken = self.taken * (1 - deeper * (layout().is_part("tongue") | layout().is_part("mouth")))
             # What was taken from the photo has the photo's light in it.
-            light = np.minimum(light / (self.taken * self.light + 1 - self.taken), _BRIGHTEST)
+            light = np.minimum(light / (taken * self.light + 1 - taken), _BRIGHTEST)
             turned = self.lamp.change(self.lit, surface_normals(points))
             light = light * np.where(layout().is_part("skin"), turned, 1)
-            poses.append(Pose(screen, light, float(-points[:, 2].mean())))
+            poses.append(Pose(screen, taken, light, float(-points[:, 2].mean())))
         return poses
 
     def draw(self, frame: Image, pose: Pose) -> None:
@@ -164,7 +177,7 @@ class Head:
         if box is None:
             return
         table = layout()
-        values = np.column_stack([self.place, self.taken, self.cover, table.uv, pose.light])
+        values = np.column_stack([self.place, pose.taken, self.cover, table.uv, pose.light])
         colour, cover = self._pixels(pose.screen, values, box, 1)
         x, y = box[:2]
         for vertices in _fine_parts():

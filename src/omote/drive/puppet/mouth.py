@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import INTERIOR, layout, ramp
+from omote.drive.puppet.plates import Plate, crop, diffuse, opening_mask
 from omote.render.albedo import paint_albedo
 from omote.render.texels import atlas_texels
 from omote.rigs.contours import LIPS_INNER, LIPS_OUTER
@@ -27,6 +28,8 @@ _GAMMA = 0.6
 """Share of the sky to sRGB brightness; above 1 / 2.2, because the walls that reflect the rest are dark."""
 _AMBIENT = 0.3
 """Brightness inside that does not come straight through the gap."""
+_LIP_RIM = 0.03
+"""Of the mouth's width: what lies nearer to the lips has their colour in it."""
 _SHADE, _AJAR = 0.45, (0.001, 0.007)
 """How much darker it is between lips that are the first, and not yet the second, of these metres apart."""
 _RELIEF = {"teeth_upper": (0.85, 0.6), "teeth_lower": (0.85, 0.6), "tongue": (0.3, 0.8), "mouth": (0.3, 0.8)}
@@ -83,14 +86,24 @@ def interior_light(points: Array, forward: Array, opening: Opening) -> Array:
     return light.astype(np.float32)
 
 
-def tint_interior(
-    fill: NDArray[np.uint8], seen: Array, skin: Array, lips: Array, white: Array | None
-) -> Array:
-    """Paint the unseen inside of the mouth into an atlas (S, S, 3), in place.
+def mouth_plate(landmarks: Array, photo: NDArray[np.uint8]) -> Plate:
+    """The inside of an open mouth, drawn out under the lips; landmarks (478, 2) px."""
+    contour, around = landmarks[list(LIPS_INNER)], landmarks[list(LIPS_OUTER)]
+    room = 0.25 * np.ptp(around[:, 0])
+    low, high = np.floor(around.min(0) - room).astype(int), np.ceil(around.max(0) + room).astype(int)
+    corner, size = (int(low[0]), int(low[1])), (int(high[0] - low[0]), int(high[1] - low[1]))
+    picture = crop(photo, corner, size).astype(np.float32)
+    drawn_out = diffuse(picture, opening_mask(contour, corner, size, rim=_LIP_RIM))
+    shown = opening_mask(contour, corner, size)[..., None]
+    mixed = np.clip(shown * picture + (1 - shown) * drawn_out, 0, 255)
+    return Plate(mixed.astype(np.uint8), corner, None)
+
+
+def tint_interior(fill: NDArray[np.uint8], skin: Array, lips: Array, white: Array | None) -> Array:
+    """Paint the inside of the mouth into an atlas (S, S, 3), in place.
 
     Args:
         fill: the completed atlas.
-        seen: (S, S) confidence of the photo's own colours.
         skin: (3,) sRGB 0..255, median of the face.
         lips: (3,) sRGB 0..255.
         white: (3,) sRGB 0..255 of the eyes' white as the photo shows it, or None.
@@ -109,18 +122,14 @@ def tint_interior(
         "mouth": lips * _GUMS,
     }
     colours = fill[texels.covered]
-    keep = ramp(seen[texels.covered], 0.3, 0.7)[:, None]
     for name in INTERIOR:
         inside = texels.part == names.index(name)
-        usual = np.percentile(paint[inside], 95, axis=0)
-        relief = paint[inside] / np.maximum(usual, 1)
         contrast, darkest = _RELIEF[name]
-        paint_here = np.clip(1 + contrast * (relief - 1), darkest, 1.1) * target[name]
-        colours[inside] = np.clip(colours[inside] * keep[inside] + paint_here * (1 - keep[inside]), 0, 255)
+        relief = paint[inside] / np.maximum(np.percentile(paint[inside], 95, axis=0), 1)
+        colours[inside] = np.clip(np.clip(1 + contrast * (relief - 1), darkest, 1.1) * target[name], 0, 255)
     fill[texels.covered] = colours
     painted = np.zeros((size, size), np.float32)
-    inside = np.isin(texels.part, [names.index(name) for name in INTERIOR])
-    painted[texels.covered] = np.where(inside, 1 - keep[:, 0], 0)
+    painted[texels.covered] = np.isin(texels.part, [names.index(name) for name in INTERIOR])
     return painted
 
 
