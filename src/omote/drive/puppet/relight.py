@@ -11,7 +11,7 @@ Array = NDArray[np.float32]
 
 _RIDGE = (0.0, 0.02, 0.12)
 """Penalty of each band of harmonics relative to the evidence: the photo shows only normals that face it."""
-_DARKEST, _BRIGHTEST = 0.6, 1.45
+_DARKEST, _BRIGHTEST = 0.65, 1.2
 """Bounds of the change of brightness, linear light."""
 _ROUNDS = 4
 _FLOOR = 0.12
