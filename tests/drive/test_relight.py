@@ -51,7 +51,9 @@ def test_what_counts_for_nothing_changes_nothing() -> None:
 def test_turned_to_the_light_is_brighter_within_bounds() -> None:
     normals = directions(3000)
     normals = normals[normals[:, 2] > 0]
-    lamp = Light.estimate(skin(lit(normals, np.array([0.8, 0.0, 0.6]))), normals, np.ones(len(normals)))
+    lamp = Light.estimate(
+        skin(lit(normals, np.array([0.8, 0.0, 0.6]))), normals, np.ones(len(normals), np.float32)
+    )
     before = lamp.on(normals)
     assert lamp.change(before, normals) == pytest.approx(1.0)
     ahead, left, right = (np.array([v], np.float32) for v in ((0, 0, 1), (0.6, 0, 0.8), (-0.6, 0, 0.8)))
@@ -66,5 +68,7 @@ def test_turned_to_the_light_is_brighter_within_bounds() -> None:
 def test_a_uniform_face_is_lit_evenly() -> None:
     normals = directions(1000)
     normals = normals[normals[:, 2] > 0.2]
-    lamp = Light.estimate(np.full((len(normals), 3), 150, np.float32), normals, np.ones(len(normals)))
+    lamp = Light.estimate(
+        np.full((len(normals), 3), 150, np.float32), normals, np.ones(len(normals), np.float32)
+    )
     assert lamp.change(lamp.on(normals), directions(len(normals), 3)) == pytest.approx(1.0, abs=0.05)

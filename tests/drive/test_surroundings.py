@@ -51,7 +51,7 @@ def read(maps: Array, pixels: Array) -> Array:
     """(N, 2) px of the photo that frame positions (N, 2) come from."""
     at = np.ascontiguousarray(pixels[None] - 0.5, np.float32)
     across, down = (cv2.remap(plane, at, None, cv2.INTER_LINEAR)[0] for plane in maps)
-    return np.stack([across, down], 1) + 0.5
+    return np.stack([across, down], 1) + np.float32(0.5)
 
 
 def test_no_move_is_the_identity(grid: Grid, head: Bound) -> None:
