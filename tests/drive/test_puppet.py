@@ -221,5 +221,5 @@ def test_motions_have_one_length(two: Stage, pair: tuple[Image, Performance, Per
     _, left, right = pair
     with pytest.raises(InputError, match=r"\[1, 2\] frames"):
         frames_of(two, left, joined(right, right))
-    with pytest.raises(InputError, match="frames"):
+    with pytest.raises(InputError, match="no face has a motion"):
         frames_of(two, None, None)

@@ -45,7 +45,7 @@ def test_what_counts_for_nothing_changes_nothing() -> None:
     weight = (normals[:, 2] > 0).astype(np.float32)
     wrong = np.where(weight[:, None] > 0, colours, 10).astype(np.float32)
     one, other = (Light.estimate(c, normals, weight).on(normals) for c in (colours, wrong))
-    assert one == pytest.approx(other, abs=0.03)  # only by how far off outliers are thought to be
+    assert one == pytest.approx(other, abs=1e-3)
 
 
 def test_turned_to_the_light_is_brighter_within_bounds() -> None:

@@ -18,13 +18,12 @@ Array = NDArray[Any]
 Gaze = Literal["camera"] | tuple[float, float]
 
 SIGHT_UPWARD = math.radians(2.5)
-"""How far above the head's z axis an eye looks at gaze 0. Measured: fits of 15 people, in photos, paintings and videos,
-who look into the lens (median; half of them within 2 degrees). Pupils also lie temporal of the line of sight, by angle
-kappa, but that is no part of where someone looks."""
+"""How far above the head's z axis an eye looks at gaze 0: the median over fits of about 15 faces in photos, paintings
+and videos that seem to look into the lens. Pupils also lie temporal of the line of sight, by angle kappa, but that is
+no part of where someone looks."""
 REACH = 0.82
 """The sine of a turn of the rig's eye over that of a person's who looks the same way. A person's pupil is about 10 mm
-from the centre that the eye turns about, the rig's 12.2 mm; fits put pupils where they are seen. In the same fits the
-slope is 0.73 to 0.82."""
+from the centre that the eye turns about, the rig's 12.2 mm; fits put pupils where they are seen."""
 
 _HEAD = np.array([FACS102.index(f"head_{n}") for n in ("yaw", "pitch", "roll")])
 _HEAD_RANGE = np.array([HEAD_YAW, HEAD_PITCH, HEAD_ROLL])

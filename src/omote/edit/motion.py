@@ -23,6 +23,8 @@ from omote.performance.interpolation import slerp_axis_angle
 
 Array = NDArray[Any]
 
+_FASTEST_LID = 3.0
+"""A lid moves at most this many times as far as the driver's."""
 _RELAXED = 0.25
 _TOUCHING = ("lid_", "jaw_", "lips_", "sticky_", "lip_press", "lip_roll", "tongue_")
 _SETTLE = 0.3
@@ -242,7 +244,7 @@ def _relative(motion: _Motion, base: Array) -> Array:
     """(T, 102) what changes from the reference on, with eyelids scaled to the way that is left to close them."""
     change = motion.controls - motion.rest
     left, own = 1 - base[LIDS], 1 - motion.rest[LIDS]
-    scale = np.where((own > 0.05) & (left > 0), left / np.maximum(own, 0.05), 1.0)
+    scale = np.where((own > 0.05) & (left > 0), np.minimum(left / np.maximum(own, 0.05), _FASTEST_LID), 1.0)
     change[:, LIDS] *= np.where(change[:, LIDS] > 0, scale, 1.0)
     return change
 

@@ -38,14 +38,16 @@ class Puppet:
         """Yield the frames (H, W, 3) uint8 sRGB at the photo's own size; memory does not grow with their number.
 
         Raises:
-            InputError: not one motion a face, motions of different lengths, or none at all.
+            InputError: at the first frame: not one motion a face, motions of different lengths, or none at all.
         """
         if len(motions) != len(state.heads):
             raise InputError(
                 f"got {len(motions)} motions for {len(state.heads)} faces", remedy="Give one a face."
             )
         lengths = {len(motion) for motion in motions if motion is not None}
-        if len(lengths) != 1:
+        if not lengths:
+            raise InputError("no face has a motion", remedy="Give at least one.")
+        if len(lengths) > 1:
             raise InputError(
                 f"the motions have {sorted(lengths)} frames", remedy="Give motions of one length."
             )

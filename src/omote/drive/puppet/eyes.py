@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import Bound
-from omote.drive.puppet.plates import Plate, crop, diffuse, opening_mask
+from omote.drive.puppet.plates import Plate, colourfulness, crop, diffuse, opening_mask
 from omote.rigs.contours import EYE
 from omote.rigs.facs import load_rig
 from omote.rigs.landmarks import IRIS_LEFT, IRIS_RIGHT
@@ -121,7 +121,11 @@ def _generic(angle: Array, iris_angle: float, skin: Array) -> Array:
     edge = 2.5 / 16
     pupil = np.clip((_PUPIL - share) / edge + 0.5, 0, 1)[..., None]
     white = np.clip((share - 1) / edge + 0.5, 0, 1)[..., None]
-    colours = {name: np.array(colour, np.float32) * light for name, colour in _EYE_COLOURS.items()}
+    own = colourfulness(skin)
+    colours = {}
+    for name, colour in _EYE_COLOURS.items():
+        grey = float(np.mean(colour))
+        colours[name] = (grey + own * (np.array(colour, np.float32) - grey)) * light
     limbus = 1 - 0.35 * np.exp(-(((share - 0.95) / 0.12) ** 2))[..., None]
     iris = colours["iris"] * limbus * (1 - pupil) + colours["pupil"] * pupil
     out: Array = (iris * (1 - white) + colours["sclera"] * white).astype(np.float32)

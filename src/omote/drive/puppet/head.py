@@ -36,7 +36,7 @@ _ISLANDS, _COVERS = 10, (0.4, 0.9)
 around a vertex has to be seen for the head to begin to cover, and to cover, the surroundings there."""
 _DEEPER = (0.004, 0.012)
 """Metres by which the lips have to be further apart than in the photo to begin to show, and to show, other things."""
-_BRIGHTEST = 1.5
+_BRIGHTEST = 1.15
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Head:
             light = interior_light(points, forward, opening)
             # A mouth that opens wider shows more of its depth than the photo does.
             deeper = float(ramp(opening.height - self.opening, *_DEEPER))
-            taken = self.taken * (1 - deeper * (layout().is_part("tongue") | layout().is_part("mouth")))
+            taken = self.taken * (1 - deeper * (layout().inside_mouth & ~layout().is_part("teeth_upper")))
             # What was taken from the photo has the photo's light in it.
             light = np.minimum(light / (taken * self.light + 1 - taken), _BRIGHTEST)
             turned = self.lamp.change(self.lit, surface_normals(points))
@@ -208,7 +208,7 @@ class Head:
         """Colour (h, w, 3) and cover (h, w) in a box, from ``finer`` x ``finer`` samples a pixel."""
         x, y, width, height = box
         moved = (screen - np.array((x, y, 0), np.float32)) * np.array((finer, finer, 1), np.float32)
-        _, planes = draw_attributes(moved, layout().faces, values, (width * finer, height * finer))
+        triangle, planes = draw_attributes(moved, layout().faces, values, (width * finer, height * finer))
         across, down, taken, cover, u, v, light = planes
         photo = cv2.remap(
             self.plates, across - 0.5, down - 0.5, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
@@ -219,8 +219,15 @@ class Head:
         colour = cv2.blendLinear(photo, fill, taken, 1 - taken)
         if light.min() < 1 or light.max() > 1:
             colour = cv2.multiply(colour, cv2.merge([light] * 3), dtype=cv2.CV_8U)
-        if finer > 1:
+        if finer > 1:  # samples beside the head have no colour and must not darken its outline
+            share = cv2.resize(
+                (triangle >= 0).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
+            )
+            colour[triangle < 0] = 0
             colour = cv2.resize(colour, (width, height), interpolation=cv2.INTER_AREA)
+            if share.min() < 1:
+                scale = np.where(share > 0, 1 / np.maximum(share, 1e-3), 0).astype(np.float32)
+                colour = cv2.multiply(colour, cv2.merge([scale] * 3), dtype=cv2.CV_8U)
             cover = cv2.resize(cover, (width, height), interpolation=cv2.INTER_AREA)
         return colour, cover
 

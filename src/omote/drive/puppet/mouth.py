@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import INTERIOR, layout, ramp
-from omote.drive.puppet.plates import Plate, crop, diffuse, opening_mask
+from omote.drive.puppet.plates import Plate, colourfulness, crop, diffuse, opening_mask
 from omote.render.albedo import paint_albedo
 from omote.render.texels import atlas_texels
 from omote.rigs.contours import LIPS_INNER, LIPS_OUTER
@@ -30,6 +30,8 @@ _AMBIENT = 0.3
 """Brightness inside that does not come straight through the gap."""
 _LIP_RIM = 0.03
 """Of the mouth's width: what lies nearer to the lips has their colour in it."""
+_GUM = (0.4, 0.7)
+"""Brightness of the paint relative to the brightest teeth at which it is gum, and tooth."""
 _SHADE, _AJAR = 0.45, (0.001, 0.007)
 """How much darker it is between lips that are the first, and not yet the second, of these metres apart."""
 _RELIEF = {"teeth_upper": (0.85, 0.6), "teeth_lower": (0.85, 0.6), "tongue": (0.3, 0.8), "mouth": (0.3, 0.8)}
@@ -126,7 +128,11 @@ def tint_interior(fill: NDArray[np.uint8], skin: Array, lips: Array, white: Arra
         inside = texels.part == names.index(name)
         contrast, darkest = _RELIEF[name]
         relief = paint[inside] / np.maximum(np.percentile(paint[inside], 95, axis=0), 1)
-        colours[inside] = np.clip(np.clip(1 + contrast * (relief - 1), darkest, 1.1) * target[name], 0, 255)
+        colour = np.clip(1 + contrast * (relief - 1), darkest, 1.1) * target[name]
+        if name.startswith("teeth"):  # most of these meshes is gum and the teeth's backs
+            tooth = ramp(relief.min(1), *_GUM)[:, None]
+            colour = tooth * colour + (1 - tooth) * lips * _GUMS
+        colours[inside] = np.clip(colour, 0, 255)
     fill[texels.covered] = colours
     painted = np.zeros((size, size), np.float32)
     painted[texels.covered] = np.isin(texels.part, [names.index(name) for name in INTERIOR])
@@ -141,7 +147,7 @@ def _paint(size: int) -> NDArray[np.uint8]:
 def _tooth(skin: Array, white: Array | None) -> Array:
     """(3,) sRGB of teeth in the light that falls on this face."""
     level = float(skin.mean()) * _WHITE_OVER_SKIN
-    tint = np.array((1.05, 1.0, 0.89), np.float32)
+    tint = 1 + colourfulness(skin) * (np.array((1.05, 1.0, 0.89), np.float32) - 1)
     if white is not None:
         level = max(level, float(white.mean()))
         chroma = white / max(float(white.mean()), 1.0)

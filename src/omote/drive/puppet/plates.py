@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+_ORDINARY = 0.15
+"""Range of the channels over their mean from which on skin is in colour."""
+
 
 @dataclass(frozen=True)
 class Plate:
@@ -60,3 +63,8 @@ def diffuse(picture: Array, weight: Array) -> Array:
     mean = (picture * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-6)
     out: Array = (total + left[..., None] * mean).astype(np.float32)
     return out
+
+
+def colourfulness(skin: Array) -> float:
+    """0 for a photo in black and white, 1 for an ordinary one, by its skin (3,) sRGB 0..255."""
+    return float(np.clip(np.ptp(skin) / max(float(skin.mean()), 1.0) / _ORDINARY, 0, 1))

@@ -46,12 +46,13 @@ class Light:
         target = level / max(mean, 1e-6)
         ridge = np.array([_RIDGE[0]] + [_RIDGE[1]] * 3 + [_RIDGE[2]] * 5) * float(weight.sum())
         robust = weight.astype(np.float64)
+        counted = weight > 0.1 * float(weight.max())
         coefficients = np.zeros(9)
         for _ in range(_ROUNDS):
             weighted = basis * robust[:, None]
             coefficients = np.linalg.solve(weighted.T @ basis + np.diag(ridge + 1e-9), weighted.T @ target)
             error = target - basis @ coefficients
-            scale = max(1.48 * float(np.median(np.abs(error))), 1e-3)
+            scale = max(1.48 * float(np.median(np.abs(error[counted]))), 1e-3)
             robust = weight / (1 + (error / (2 * scale)) ** 2) ** 2
         return cls(coefficients.astype(np.float32))
 

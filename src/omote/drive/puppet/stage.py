@@ -45,24 +45,17 @@ class Stage:
 
     def frames(self, motions: Sequence[Performance | None]) -> Iterator[Image]:
         """Frames of a short stretch of motion; one entry a head."""
+        count = next(len(motion) for motion in motions if motion is not None)
+        # A head that does not move is drawn where it is: a neighbour's warp must not drag it along.
         posed = [
-            None if motion is None else head.pose(motion)
+            head.pose(head.bound.source) * count if motion is None else head.pose(motion)
             for head, motion in zip(self.heads, motions, strict=True)
         ]
-        count = next(len(poses) for poses in posed if poses is not None)
         for t in range(count):
-            now = [None if poses is None else poses[t] for poses in posed]
-            across, down = self.grid.backward(
-                [head.bound.screen for head in self.heads],
-                [None if pose is None else pose.screen[:, :2] for pose in now],
-            )
+            now = [poses[t] for poses in posed]
+            screens = [pose.screen[:, :2] for pose in now]
+            across, down = self.grid.backward([head.bound.screen for head in self.heads], screens)
             frame = cv2.remap(self.photo, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            far_first = sorted(
-                (k for k in range(len(now)) if now[k] is not None),
-                key=lambda k: -float(now[k].depth),  # type: ignore[union-attr]
-            )
-            for k in far_first:
-                pose = now[k]
-                if pose is not None:
-                    self.heads[k].draw(frame, pose)
+            for pose, head in sorted(zip(now, self.heads, strict=True), key=lambda pair: -pair[0].depth):
+                head.draw(frame, pose)
             yield frame

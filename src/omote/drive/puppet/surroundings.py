@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.drive.puppet.binding import Bound, layout, ramp
+from omote.errors import InputError
 
 Array = NDArray[np.float32]
 
@@ -26,6 +27,7 @@ _BODY = 6.0
 """Distances below the mouth count up to this many times: shoulders stay, the neck bends."""
 _HAIR = 0.3
 """Head heights outside the head's surface at which things move with the head's middle and no longer with the skin."""
+_FEWEST = 20
 _STRETCH = 0.3
 """How evenly the picture is stretched between a head and a border it leaves: 1 evenly, 0 all at the border."""
 _ROUNDS, _DAMPING = 14, 0.45
@@ -88,20 +90,19 @@ class Grid:
             size, (rows, columns), origin, float(step), tuple(_influence(head, nodes) for head in heads)
         )
 
-    def backward(self, screens: Sequence[Array], posed: Sequence[Array | None]) -> Array:
+    def backward(self, screens: Sequence[Array], posed: Sequence[Array]) -> Array:
         """Where each pixel of a frame comes from.
 
         Args:
             screens: for each head the (V, 2) px of its vertices in the photo.
-            posed: and in the frame, or None if it stays.
+            posed: and in the frame.
 
         Returns:
             (2, h, w) px of the photo: x and y for each pixel centre, in OpenCV's convention (centre of the first is 0).
         """
         forward = np.zeros((*self.shape, 2), np.float32)
         for influence, screen, now in zip(self.influences, screens, posed, strict=True):
-            if now is not None:
-                forward += self._displacement(influence, screen, now)
+            forward += self._displacement(influence, screen, now)
         columns, rows = np.meshgrid(
             np.arange(self.shape[1], dtype=np.float32), np.arange(self.shape[0], dtype=np.float32)
         )
@@ -168,6 +169,10 @@ def _influence(head: Bound, nodes: Array) -> Influence:
 
     table = layout()
     usable = np.flatnonzero((head.seen > 0.3) & (table.on_head > 0.3) & (table.vertex_part == 0))
+    if len(usable) < _FEWEST:
+        raise InputError(
+            "almost nothing of the face can be seen", remedy="Choose a photo that shows more of it."
+        )
     points = head.screen[usable]
     height = float(np.ptp(points[:, 1]))
     chosen = _spread(points, _ANCHORS)
