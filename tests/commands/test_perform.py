@@ -80,6 +80,20 @@ def test_an_edit_says_what_changed(capsys: pytest.CaptureFixture[str]) -> None:
     assert changes["gaze_yaw_L"]["mean_after"] == 0
 
 
+def test_a_consent_statement_travels_in_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["perform", "--preset", "blink", "-o", "a.omote"]) == 0
+    assert main(["edit", "a.omote", "--consent", "Ada  agreed", "-o", "b.omote"]) == 0
+    assert omote.load("b.omote").source["consent"] == "Ada agreed"
+    assert main(["edit", "b.omote", "--mirror", "-o", "c.omote"]) == 0
+    assert omote.load("c.omote").source["consent"] == "Ada agreed"
+    capsys.readouterr()
+    assert main(["edit", "a.omote", "--consent", " ", "-o", "d.omote"]) == 2
+    assert "consent" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -83,6 +83,16 @@ def test_texture_decides_whether_a_capture_is_complete(tmp_path: Path) -> None:
     assert work.marker(task, 1) != work.marker(other, 1)
 
 
+def test_consent_is_planned_and_decides_whether_a_capture_is_complete(tmp_path: Path) -> None:
+    write_image(tmp_path / "me.png", np.zeros((8, 8, 3), np.uint8))
+    wanted = CaptureArgs((tmp_path / "me.png",), output=tmp_path / "out", consent=" Ada agreed ")
+    (task,) = plan(wanted)
+    assert task.consent == "Ada agreed"
+    assert work.marker(task, 1)["consent"] == "Ada agreed"
+    with pytest.raises(InputError, match="consent"):
+        plan(CaptureArgs((tmp_path / "me.png",), output=tmp_path / "out", consent=""))
+
+
 def test_unknown_texture_is_told(tmp_path: Path) -> None:
     write_image(tmp_path / "me.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(InputError, match="photo-lit"):

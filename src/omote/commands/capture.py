@@ -49,6 +49,8 @@ class CaptureArgs:
         "photo"
     )
     """What the head of a glb or obj wears: the photo with its light evened out, the photo as it is, or paint."""
+    consent: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint=QUIET)] = None
+    """Who agreed to what, in plain words; it travels in the .omote file and in what is signed later."""
     smooth: Annotated[float, tyro.conf.arg(metavar="0..1")] = 0.5
     """Strength of smoothing over time, 0 (off) to 1; without lag. Photos are not affected."""
     overlay: Flag = True

@@ -71,6 +71,8 @@ class EditArgs:
     """Turn the head by degrees in all frames: to its left, up, to its left shoulder."""
     loop: Seconds = None
     """Ease the last seconds into the first frame, so that it plays round and round."""
+    consent: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint=QUIET)] = None
+    """Write down who agreed to what, in plain words; it travels in the file and in what is signed later."""
     preview: Annotated[Path | None, tyro.conf.arg(metavar="IMAGE|VIDEO", help_behavior_hint=QUIET)] = None
     """Also show the embedded head performing: a contact sheet (.png) or a video (.mp4, .gif)."""
     seed: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 0
@@ -129,6 +131,7 @@ class EditArgs:
             self.gaze,
             self.blinks,
             self.loop,
+            self.consent,
         )
         if not (self.set or self.gain or self.mirror) and all(option is None for option in options):
             raise InputError("no change is asked for", where="edit", remedy="See `omote edit --help`.")
@@ -152,6 +155,10 @@ class EditArgs:
             take = edit.look(take, _gaze(self.gaze))
         if self.blinks is not None:
             take = edit.blink(take, self.blinks, self.seed)
+        if self.consent is not None:
+            from omote.provenance.consent import checked_consent
+
+            take = take.with_(source={**take.source, "consent": checked_consent(self.consent)})
         return take if self.loop is None else edit.loop(take, self.loop)
 
 

@@ -33,6 +33,7 @@ class Task:
     overwrite: bool
     wait: bool = False  # whether to wait for another run that is at work on it
     texture: str = TEXTURES[0]
+    consent: str | None = None
 
     def performance_path(self, index: int) -> Path:
         """The ``.omote`` file of a face; numbered only where all faces are asked for."""
@@ -52,6 +53,7 @@ def plan(args: CaptureArgs) -> list[Task]:
     """
     from omote import export
     from omote.media.paths import prepare_target
+    from omote.provenance.consent import checked_consent
 
     if not 0.0 <= args.smooth <= 1.0:
         raise InputError(
@@ -61,6 +63,7 @@ def plan(args: CaptureArgs) -> list[Task]:
         raise InputError(f"{args.jobs} is not a number of files", where="--jobs", remedy="0 is automatic.")
     face = parse_face(args.face)
     texture = console.pick(args.texture, TEXTURES, "texture", "--texture")
+    consent = None if args.consent is None else checked_consent(args.consent)
     wanted = tuple(form.name for form in export.parse_formats(args.to)) if args.to.strip() else ()
     sources = expand(args.paths, args.output)
     prepare_target(args.output / "probe.omote")
@@ -83,6 +86,7 @@ def plan(args: CaptureArgs) -> list[Task]:
             wanted,
             args.overwrite,
             texture=texture,
+            consent=consent,
         )
     return list(tasks.values())
 

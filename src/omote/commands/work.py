@@ -124,7 +124,8 @@ def complete(task: Task, digest: str) -> list[Performance]:
 
 def marker(task: Task, faces: int) -> dict[str, Any]:
     """What a performance remembers of its capture: the options that decide what is in it."""
-    return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture}
+    said = {} if task.consent is None else {"consent": task.consent}
+    return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture, **said}
 
 
 def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) -> list[Path]:
@@ -184,7 +185,9 @@ def _is_newer(path: Path, than: Path) -> bool:
 
 
 def _save(task: Task, index: int, take: Performance, digest: str, faces: int) -> Performance:
-    about = {"sha256": digest, "size": task.source.stat().st_size, "omote": __version__}
+    about: dict[str, Any] = {"sha256": digest, "size": task.source.stat().st_size, "omote": __version__}
+    if task.consent is not None:
+        about["consent"] = task.consent
     source = {**take.source, **about, _MARK: marker(task, faces)}
     marked = take.with_(source=source)
     marked.save(task.performance_path(index))
