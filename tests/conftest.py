@@ -30,3 +30,18 @@ def shared_dir() -> Path:
     if not _SHARED.is_dir():
         pytest.skip(f"needs the maintainers' shared folder at {_SHARED}")
     return _SHARED
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """The astronaut (NASA, public domain), 512 x 512; skips without it or without the landmark model."""
+    pytest.importorskip("mediapipe")
+    from omote.commands.demo import astronaut
+    from omote.errors import InputError, WeightsError
+    from omote.weights import locate
+
+    try:
+        locate("face_landmarker", download=False)
+        return astronaut()
+    except (WeightsError, InputError) as missing:
+        pytest.skip(str(missing))

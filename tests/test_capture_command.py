@@ -14,23 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from omote import weights
-from omote.commands.demo import astronaut
 from omote.controls import FACS102
-from omote.errors import InputError, WeightsError
 from omote.media import VideoWriter, open_video, read_image, write_image
 from omote.performance import Performance
-
-
-@pytest.fixture(scope="module")
-def photo() -> Path:
-    try:
-        weights.locate("face_landmarker", download=False)
-        return astronaut()
-    except WeightsError as missing:
-        pytest.skip(f"needs the face landmark model: {missing}")
-    except InputError as missing:
-        pytest.skip(str(missing))
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -138,6 +138,16 @@ def test_fps_duration_and_track() -> None:
 # ---- cutting and joining ---------------------------------------------------
 
 
+def test_some_frames() -> None:
+    take = make(8)
+    some = take[[2, 4, 7]]
+    assert some.times.tolist() == take.times[[2, 4, 7]].tolist()
+    assert (some.controls == take.controls[[2, 4, 7]]).all()
+    assert (some.head_rotation == take.head_rotation[[2, 4, 7]]).all()
+    with pytest.raises(InputError):
+        take[[4, 2]]  # times have to increase
+
+
 def test_slices() -> None:
     take = make(10)
     assert take[:] == take

@@ -13,12 +13,9 @@ from PIL import Image
 
 import omote
 from omote.cli import main
-from omote.commands.demo import astronaut
-from omote.errors import InputError, WeightsError
 from omote.media import VideoWriter, open_video, read_image, write_image
 from omote.performance import Performance
 from omote.provenance import verify
-from omote.weights import locate
 
 Pixels = NDArray[np.uint8]
 
@@ -31,16 +28,6 @@ def _own_key(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMOTE_CONFIG", str(tmp_path_factory.mktemp("config")))
         yield
-
-
-@pytest.fixture(scope="module")
-def photo() -> Path:
-    pytest.importorskip("mediapipe")
-    try:
-        locate("face_landmarker", download=False)
-        return astronaut()
-    except (WeightsError, InputError) as missing:
-        pytest.skip(str(missing))
 
 
 def differs(one: Pixels, other: Pixels, where: tuple[slice, slice]) -> float:

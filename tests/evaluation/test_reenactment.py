@@ -20,7 +20,7 @@ from omote.evaluation import reenactment
 from omote.evaluation.metrics import PSNR_CAP
 from omote.evaluation.reenactment import Options, Report, evaluate, find_media
 from omote.evaluation.reenactment_report import table_rows, to_json, write_report
-from omote.evaluation.reenactment_scene import longest_run, pick, read_frames, spread
+from omote.evaluation.reenactment_scene import longest_run, read_frames, spread
 from omote.media import VideoWriter, read_image
 from omote.performance import Performance
 from omote.weights import locate
@@ -261,13 +261,6 @@ def test_choice_of_frames() -> None:
     assert spread(np.array([3, 4]), 12) == (3, 4)
     assert longest_run(np.array([1, 2, 3, 7, 8, 9, 10, 11, 12, 20]), 4) == (8, 9, 10, 11)
     assert longest_run(np.array([5, 6]), 16) == (5, 6)
-
-
-def test_frames_are_picked_in_order(report: Report, kept: Path) -> None:
-    take = Performance.load(next(kept.glob("cache/moved-*/driver.omote")))
-    some = pick(take, (6, 2, 4))
-    assert some.times.tolist() == take.times[[2, 4, 6]].tolist()
-    assert (some.controls == take.controls[[2, 4, 6]]).all()
 
 
 def test_the_command(report: Report, film: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:

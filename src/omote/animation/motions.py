@@ -116,7 +116,7 @@ class Motions:
 
     def at(self, frames: Sequence[int]) -> Motions:
         """Some of the frames, in increasing order."""
-        return Motions(tuple(_at(take, frames) for take in self.takes), self.leader)
+        return Motions(tuple(take[frames] for take in self.takes), self.leader)
 
     def nearest(self, seconds: float) -> int:
         """The frame nearest to a moment.
@@ -230,16 +230,3 @@ def _repeated(take: Performance, times: NDArray[np.float64]) -> Performance:
 def _on_time_line(leader: Performance, take: Performance) -> Performance:
     """A take at the moments of another, both aligned at their first frames; its last frame is held."""
     return leader.blend(take, 1.0).with_(identity=take.identity, camera=take.camera, source=take.source)
-
-
-def _at(take: Performance, frames: Sequence[int]) -> Performance:
-    index = np.asarray(frames)
-    evidence = take.control_confidence
-    return take.with_(
-        times=take.times[index],
-        controls=take.controls[index],
-        head_rotation=take.head_rotation[index],
-        head_translation=take.head_translation[index],
-        confidence=take.confidence[index],
-        control_confidence=None if evidence is None else evidence[index],
-    )

@@ -14,7 +14,7 @@ from omote.drive import Driver, Portrait
 from omote.edit.motion import MotionOptions, apply_motion
 from omote.errors import InputError
 from omote.evaluation.reenactment_faces import FaceFitter, FaceReader, Seen, Shown
-from omote.evaluation.reenactment_scene import Take, pick
+from omote.evaluation.reenactment_scene import Take
 from omote.evaluation.warp_baseline import LandmarkWarp
 from omote.performance import Performance
 
@@ -129,14 +129,14 @@ def _drive(scene: Scene, engine: Driver) -> Made:
     state = engine.prepare(Portrait(scene.image, (scene.face,)))
     prepared = time.perf_counter() - began
     # The source frame comes before all others, so it serves to warm up.
-    making = _checked(engine, state, pick(motion, (scene.take.source_frame, *run)), scene)
+    making = _checked(engine, state, motion[sorted((scene.take.source_frame, *run))], scene)
     next(making)
     began = time.perf_counter()
     images = dict(zip(run, making, strict=True))
     seconds = time.perf_counter() - began
     rest = sorted(set(scene.take.shots) - set(run))
     if rest:
-        images |= dict(zip(rest, _checked(engine, state, pick(motion, rest), scene), strict=True))
+        images |= dict(zip(rest, _checked(engine, state, motion[rest], scene), strict=True))
     return Made(images, prepared, len(run) / max(seconds, 1e-9))
 
 

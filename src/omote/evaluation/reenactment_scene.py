@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -206,18 +206,3 @@ _LOST = Seen(np.full((478, 2), np.nan, np.float32), np.full(52, np.nan, np.float
 def _faces(data: Mapping[str, NDArray[Any]], name: str) -> list[Seen | None]:
     pairs = zip(data[f"{name}_landmarks"], data[f"{name}_scores"], strict=True)
     return [Seen(marks, scores) if np.isfinite(marks).all() else None for marks, scores in pairs]
-
-
-def pick(performance: Performance, frames: Iterable[int]) -> Performance:
-    """The given frames of a performance, in increasing order."""
-    index = np.array(sorted(frames), np.int64)
-    evidence = performance.control_confidence
-    return replace(
-        performance,
-        controls=performance.controls[index],
-        head_rotation=performance.head_rotation[index],
-        head_translation=performance.head_translation[index],
-        confidence=performance.confidence[index],
-        times=performance.times[index],
-        control_confidence=None if evidence is None else evidence[index],
-    )

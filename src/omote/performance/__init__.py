@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -138,14 +138,16 @@ class Performance:
 
     # ---- cutting and joining ---------------------------------------------------
 
-    def __getitem__(self, frames: int | slice) -> Performance:
-        """A run of frames (``take[10:20]``, ``take[::2]``) or one of them; times are kept."""
+    def __getitem__(self, frames: int | slice | Sequence[int]) -> Performance:
+        """A run of frames (``take[10:20]``, ``take[::2]``), some (``take[[0, 4]]``) or one of them; times are kept."""
         if isinstance(frames, slice):
             if (frames.step or 1) < 1:
                 raise InputError("frames cannot run backwards", where="slice")
             if not range(*frames.indices(len(self))):
                 raise InputError(f"no frames in {frames.start}:{frames.stop} of {len(self)}", where="slice")
             return self._picked(frames)
+        if isinstance(frames, Sequence):
+            return self._picked(np.array(frames, np.int64))
         index = range(len(self))[frames]  # raises IndexError, which ends iteration
         return self._picked(slice(index, index + 1))
 

@@ -72,7 +72,7 @@ def remove_light(
     coefficients = _fit(atlas, colour, confidence, vertices_cam)
     if coefficients is None or strength <= 0:
         return colour
-    shade = _basis(_normals(vertices_cam)) @ coefficients
+    shade = harmonic_basis(_normals(vertices_cam)) @ coefficients
     grey = shade.mean(1, keepdims=True)
     shade = grey + _TINT * (shade - grey)
     ratio = np.clip(shade, *RATIO) ** -strength
@@ -93,7 +93,7 @@ def _fit(atlas: AtlasMap, colour: Floats, confidence: Floats, vertices_cam: np.n
     chosen = atlas.sampled[amount[atlas.sampled] > 0.3]
     if len(chosen) < _LEAST * (min(atlas.size, 512) / 512) ** 2:
         return None
-    basis = _basis(atlas.at_texels(_normals(vertices_cam), chosen))
+    basis = harmonic_basis(atlas.at_texels(_normals(vertices_cam), chosen))
     target, weight = to_linear(values[chosen]).astype(np.float64), amount[chosen].astype(np.float64)
     robust = weight
     for _ in range(5):
@@ -107,8 +107,8 @@ def _fit(atlas: AtlasMap, colour: Floats, confidence: Floats, vertices_cam: np.n
     return np.asarray(coefficients / np.maximum(mean, 1e-4))
 
 
-def _basis(normals: np.ndarray) -> np.ndarray:
-    """(n, 9) 1, x, y, z, xy, xz, yz, x² - y², 3z² - 1 of unit normals (n, 3)."""
+def harmonic_basis(normals: np.ndarray) -> np.ndarray:
+    """(n, 9) float64: 1, x, y, z, xy, xz, yz, x² - y², 3z² - 1 of normals (n, 3), which are made unit."""
     x, y, z = (
         (normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)).astype(np.float64).T
     )

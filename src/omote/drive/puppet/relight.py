@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from omote.render.texture_light import harmonic_basis
+
 Array = NDArray[np.float32]
 
 _RIDGE = (0.0, 0.02, 0.12)
@@ -26,7 +28,7 @@ class Light:
     describe diffuse light to about one percent.
 
     Attributes:
-        coefficients: (9,) of the basis of `harmonics`.
+        coefficients: (9,) of `omote.render.texture_light.harmonic_basis`.
     """
 
     coefficients: Array
@@ -41,7 +43,7 @@ class Light:
             weight: (N,) 0..1.
         """
         level = ((colours / 255.0) ** 2.2) @ np.array((0.2126, 0.7152, 0.0722))
-        basis = harmonics(normals).astype(np.float64)
+        basis = harmonic_basis(normals)
         mean = float(np.average(level, weights=weight + 1e-9))
         target = level / max(mean, 1e-6)
         ridge = np.array([_RIDGE[0]] + [_RIDGE[1]] * 3 + [_RIDGE[2]] * 5) * float(weight.sum())
@@ -58,7 +60,7 @@ class Light:
 
     def on(self, normals: Array) -> Array:
         """(N,) irradiance of unit normals (N, 3), linear light."""
-        out: Array = np.maximum(harmonics(normals) @ self.coefficients, _FLOOR)
+        out: Array = np.maximum(harmonic_basis(normals) @ self.coefficients, _FLOOR)
         return out
 
     def change(self, before: Array, now: Array) -> Array:
@@ -66,10 +68,3 @@ class Light:
         ratio = np.clip(self.on(now) / before, _DARKEST, _BRIGHTEST)
         out: Array = (ratio ** (1 / 2.2)).astype(np.float32)
         return out
-
-
-def harmonics(normals: Array) -> Array:
-    """(N, 9) real spherical harmonics up to order 2 of unit normals (N, 3), without their constant factors."""
-    x, y, z = normals[:, 0], normals[:, 1], normals[:, 2]
-    one = np.ones_like(x)
-    return np.stack([one, x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], 1)
