@@ -1,0 +1,1 @@
+"""Making and reading training data, and training the networks of `omote.models`."""

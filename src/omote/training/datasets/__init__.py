@@ -1,0 +1,1 @@
+"""Training data: what is rendered here, and how it is stored and read."""
