@@ -1,0 +1,107 @@
+"""One file holds an inversion network: safetensors, with its description as metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omote.controls import ControlSpace
+from omote.errors import InputError, OutputError, WeightsError
+from omote.media import atomic_path
+from omote.models.inversion.config import InversionConfig
+from omote.models.inversion.network import InversionNet
+
+_FORMAT = "omote inversion 1"
+
+
+def save_checkpoint(path: str | Path, net: InversionNet, *, half: bool = True, **notes: Any) -> None:
+    """Write a network to one safetensors file.
+
+    Args:
+        path: `.safetensors`.
+        net: what to write.
+        half: store the weights in float16 (half the size; relative error up to 0.0005).
+        **notes: anything JSON holds, kept beside the description (how it was trained, what it reaches).
+
+    Raises:
+        OutputError: the file cannot be written, or a weight is not finite.
+    """
+    from safetensors.torch import save_file
+
+    state = {}
+    for name, value in net.state_dict().items():
+        stored = value.detach().cpu().contiguous()
+        if stored.is_floating_point():
+            stored = stored.to(torch.float16 if half else torch.float32)
+            if not bool(stored.isfinite().all()):
+                raise OutputError(f"the weights {name} are not finite", where=path)
+        state[name] = stored
+    metadata = {"format": _FORMAT, "config": net.config.to_json(), "notes": json.dumps(notes)}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata)
+
+
+def load_checkpoint(
+    path: str | Path, space: ControlSpace | None = None, *, rig: str | None = None
+) -> InversionNet:
+    """Read a network, in float32 and evaluation mode.
+
+    Args:
+        path: as written by `save_checkpoint`.
+        space: the controls it must predict, if given.
+        rig: the name of the rig it must be for, if given.
+
+    Raises:
+        WeightsError: no such file, not an inversion network, damaged, or made for another rig or other controls.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config, _ = read_description(path)
+    if rig is not None and config.rig != rig:
+        remedy = f"Train one with: omote train inversion --rig {rig}"
+        raise WeightsError(f"made for the rig '{config.rig}', not for '{rig}'", where=path, remedy=remedy)
+    if space is not None and config.controls != space.names:
+        ours, theirs = set(space.names), set(config.controls)
+        some = next(iter(sorted(ours ^ theirs)), "their order")
+        what = (
+            f"predicts {len(theirs)} controls of the rig '{config.rig}', "
+            f"not the {len(ours)} of '{space.name}' (they differ in {some})"
+        )
+        raise WeightsError(what, where=path)
+    try:
+        net = InversionNet(config)
+        net.load_state_dict(
+            {n: v.float() if v.is_floating_point() else v for n, v in load_file(path).items()}
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"the weights do not fit their description ({reason})", where=path) from error
+    return net.eval()
+
+
+def read_description(path: str | Path) -> tuple[InversionConfig, dict[str, Any]]:
+    """The description and the notes of a checkpoint, without its weights.
+
+    Raises:
+        WeightsError: no such file, or not an inversion network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise WeightsError("no such file", where=path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"not a safetensors file, or damaged ({error})", where=path) from error
+    if metadata.get("format") != _FORMAT:
+        remedy = "Omote reads what `omote train inversion` writes."
+        raise WeightsError("no inversion network of this version", where=path, remedy=remedy)
+    try:
+        return InversionConfig.from_json(metadata.get("config", "")), json.loads(metadata.get("notes", "{}"))
+    except (InputError, ValueError) as error:
+        raise WeightsError(str(error), where=path) from error

@@ -1,0 +1,151 @@
+"""What an inversion network is: its rig, its inputs and its layers, as one value that travels with its weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from omote.controls import ControlSpace
+from omote.errors import InputError
+
+Modality = Literal["rgb", "normal"]
+MODALITIES: tuple[Modality, ...] = ("rgb", "normal")
+
+HIERA_TINY = "facebook/hiera-tiny-224-hf"
+"""The published pretrained weights of the paper's backbone, on the Hugging Face hub."""
+
+_LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
+_MOST_CONTROLS = 4096
+_DEEPEST = 200
+
+
+@dataclass(frozen=True)
+class InversionConfig:
+    """An inversion network.
+
+    Args:
+        rig: the name of the rig whose controls it predicts.
+        controls: their C names, in order.
+        low, high: (C,) the range of each.
+        modalities: what it sees; each has its own backbone.
+        align: "face": the crop is a similarity that brings eye corners and nose to fixed places; "center": the largest
+            square about the image's centre (the paper).
+        size: side of the square input, pixels.
+        backbone: "hiera", or "resnet50" as a baseline (the four entries below are then unused).
+        embed_dim, depths, heads: width of the first stage, layers and heads of each stage; the width doubles from stage
+            to stage.
+        patch_stride: pixels between tokens; a patch is ``2 * patch_stride - 1`` wide.
+        hidden: width of the regression head.
+        eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
+        eye_size: (width, height) of such a crop, pixels.
+        eye_features: numbers that describe one eye.
+        frozen_stages: the stem and that many first stages of each backbone are not trained; 0 trains all.
+        modality_dropout: how often a training batch goes without (rgb, normals); together at most 1.
+        pretrained: where the backbones' first weights came from; None is random.
+
+    Raises:
+        InputError: an entry that no network can have.
+    """
+
+    rig: str
+    controls: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    modalities: tuple[Modality, ...] = MODALITIES
+    align: Literal["face", "center"] = "face"
+    size: int = 512
+    backbone: Literal["hiera", "resnet50"] = "hiera"
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (1, 2, 7, 2)
+    heads: tuple[int, ...] = (1, 2, 4, 8)
+    patch_stride: int = 4
+    hidden: int = 512
+    eye_branch: bool = False
+    eye_size: tuple[int, int] = (64, 48)
+    eye_features: int = 128
+    frozen_stages: int = 0
+    modality_dropout: tuple[float, float] = (0.0, 0.0)
+    pretrained: str | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.controls)
+        if not 0 < count <= _MOST_CONTROLS or len(self.low) != count or len(self.high) != count:
+            what = f"{count} controls with {len(self.low)} lows and {len(self.high)} highs"
+            raise InputError(what, where="inversion network")
+        for name, most in _LARGEST.items():
+            if not 0 < getattr(self, name) <= most:
+                raise InputError(f"{name} must be within 1..{most}, got {getattr(self, name)}")
+        if not self.modalities or set(self.modalities) - set(MODALITIES):
+            raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
+        if self.align not in ("face", "center"):
+            raise InputError(f"align must be face or center, got {self.align}")
+        if self.backbone not in ("hiera", "resnet50"):
+            raise InputError(f"backbone must be hiera or resnet50, got {self.backbone}")
+        if len(self.depths) != 4 or len(self.heads) != 4 or min(*self.depths, *self.heads) < 1:
+            raise InputError(
+                f"depths and heads need four numbers of at least 1, got {self.depths}, {self.heads}"
+            )
+        if sum(self.depths) > _DEEPEST or any(self.embed_dim % h for h in self.heads):
+            raise InputError(
+                f"embed_dim {self.embed_dim}, depths {self.depths} and heads {self.heads} do not fit"
+            )
+        if not 0 <= self.frozen_stages <= 4:
+            raise InputError(f"frozen_stages must be within 0..4, got {self.frozen_stages}")
+        if min(self.modality_dropout) < 0 or sum(self.modality_dropout) > 1:
+            raise InputError(
+                f"modality_dropout must be two shares of together at most 1, got {self.modality_dropout}"
+            )
+        unit = 8 * self.patch_stride
+        if self.backbone == "hiera" and self.size % unit:
+            raise InputError(
+                f"size must be a multiple of {unit} (8 tokens of {self.patch_stride} px), got {self.size}"
+            )
+        if len(self.eye_size) != 2 or any(not 0 < n <= 512 or n % 16 for n in self.eye_size):
+            raise InputError(f"eye_size must be two multiples of 16 up to 512, got {self.eye_size}")
+
+    @classmethod
+    def paper(cls, space: ControlSpace, rig: str) -> InversionConfig:
+        """The published network: two Hiera-T at 512 px, three stages frozen, centre crop (arXiv 2510.13933, §3)."""
+        return replace(_of(cls, space, rig), align="center", frozen_stages=3, pretrained=HIERA_TINY)
+
+    @classmethod
+    def shipped(cls, space: ControlSpace, rig: str) -> InversionConfig:
+        """The network that ships: narrower, 192 px aligned to the face, with the eye branch, trained from scratch."""
+        return replace(
+            _of(cls, space, rig),
+            size=192,
+            embed_dim=64,
+            depths=(1, 2, 4, 1),
+            patch_stride=8,
+            eye_branch=True,
+            modality_dropout=(0.2, 0.3),
+        )
+
+    def to_json(self) -> str:
+        """All entries as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> InversionConfig:
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: not JSON, unknown or missing entries, or values that no network can have.
+        """
+        try:
+            entries = json.loads(text)
+            if not isinstance(entries, dict):
+                raise TypeError("not an object")
+            unknown = set(entries) - {field.name for field in fields(cls)}
+            if unknown:
+                raise TypeError(f"unknown entries {', '.join(sorted(unknown))}")
+            made: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entries.items()}
+            return cls(**made)
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(f"is no description of an inversion network ({error})") from error
+
+
+def _of(cls: type[InversionConfig], space: ControlSpace, rig: str) -> InversionConfig:
+    low, high = tuple(map(float, space.low)), tuple(map(float, space.high))
+    return cls(rig=rig, controls=space.names, low=low, high=high)

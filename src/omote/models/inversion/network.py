@@ -1,0 +1,140 @@
+"""The inversion network (arXiv 2510.13933, §3): images of a face to the controls of a rig.
+
+RGB and normals pass two independent backbones; their pooled features, joined, pass an MLP. Ours beyond the paper: crops
+of the eyes at full resolution with a small network of their own, and learned stand-ins for a modality that is missing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from omote.checks import check_shape
+from omote.errors import InputError
+from omote.models.inversion.backbones import Backbone
+from omote.models.inversion.config import InversionConfig
+
+_EYE_WIDTHS = (32, 64, 96, 128)
+
+
+class EyeNet(nn.Module):
+    """Crops of one eye, (N, 6, h, w) RGB and normals, to (N, E) features. Where things are in the crop is kept.
+
+    Args:
+        size: (width, height) of a crop, multiples of 16.
+        features: E.
+    """
+
+    def __init__(self, size: tuple[int, int], features: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in zip((6, *_EYE_WIDTHS), _EYE_WIDTHS, strict=False):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
+        self.convolutions = nn.Sequential(*layers)
+        cells = (size[0] // 16) * (size[1] // 16)
+        self.project = nn.Linear(_EYE_WIDTHS[-1] * cells, features)
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(N, E) features."""
+        maps = self.convolutions(crops)
+        features: Tensor = self.norm(self.project(maps.flatten(1)))
+        return features
+
+
+class InversionNet(nn.Module):
+    """Images to rig controls.
+
+    In training mode the output is unbounded; in evaluation mode it is limited to each control's range.
+
+    Args:
+        config: what to build. The weights are random; `load_pretrained` fills the backbones.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, config: InversionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbones = nn.ModuleDict({name: Backbone(config) for name in config.modalities})
+        width = sum(self._backbone(name).features for name in config.modalities)
+        self.missing = nn.ParameterDict(
+            {
+                name: nn.Parameter(0.02 * torch.randn(self._backbone(name).features))
+                for name in config.modalities
+            }
+        )
+        self.eyes: EyeNet | None = None
+        if config.eye_branch:
+            self.eyes = EyeNet(config.eye_size, config.eye_features)
+            self.missing["eyes"] = nn.Parameter(0.02 * torch.randn(2 * config.eye_features))
+            width += 2 * config.eye_features
+        self.head = nn.Sequential(
+            nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, len(config.controls))
+        )
+        self.register_buffer("low", torch.tensor(config.low), persistent=False)
+        self.register_buffer("high", torch.tensor(config.high), persistent=False)
+        self.freeze(config.frozen_stages)
+
+    def freeze(self, stages: int) -> None:
+        """Train neither the stem nor the first ``stages`` stages of the backbones; 0 trains all."""
+        for name in self.config.modalities:
+            self._backbone(name).freeze(stages)
+
+    def forward(
+        self,
+        rgb: Tensor | None = None,
+        normal: Tensor | None = None,
+        eyes_rgb: Tensor | None = None,
+        eyes_normal: Tensor | None = None,
+    ) -> Tensor:
+        """(B, C) float32 controls. What is None is missing; an input that the network does not look at is ignored.
+
+        Args:
+            rgb: (B, 3, S, S), ImageNet-normalised.
+            normal: (B, 3, S, S), camera-space normals encoded to 0..1, then ImageNet-normalised likewise.
+            eyes_rgb: (B, 2, 3, h, w) crops of the subject's left eye and of the mirrored right one.
+            eyes_normal: likewise, of the normals.
+
+        Raises:
+            InputError: wrong shapes, or every modality is missing.
+        """
+        images = {"rgb": rgb, "normal": normal}
+        seen = [images[name] for name in self.config.modalities if images[name] is not None]
+        if not seen:
+            raise InputError(
+                "no image to look at", where=f"network of {' and '.join(self.config.modalities)}"
+            )
+        batch = seen[0].shape[0]  # type: ignore[union-attr]
+        parts = []
+        for name in self.config.modalities:
+            image = images[name]
+            if image is None:
+                parts.append(self.missing[name].expand(batch, -1))
+            else:
+                check_shape(name, image, batch, 3, self.config.size, self.config.size)
+                parts.append(self.backbones[name](image))
+        if self.eyes is not None:
+            parts.append(self._eye_features(eyes_rgb, eyes_normal, batch))
+        controls = self.head(torch.cat([part.to(parts[0].dtype) for part in parts], 1)).float()
+        return controls if self.training else controls.clamp(self.low, self.high)
+
+    def _eye_features(self, rgb: Tensor | None, normal: Tensor | None, batch: int) -> Tensor:
+        crops = {"rgb": rgb, "normal": normal}
+        seen = {name: crops[name] for name in self.config.modalities if crops[name] is not None}
+        if not seen or self.eyes is None:
+            return self.missing["eyes"].expand(batch, -1)
+        width, height = self.config.eye_size
+        for name, crop in seen.items():
+            check_shape(f"eyes_{name}", crop, batch, 2, 3, height, width)
+        some = next(iter(seen.values()))
+        blank = torch.zeros_like(some)  # type: ignore[arg-type]
+        both = torch.cat([seen.get(name, blank) for name in ("rgb", "normal")], 2)  # type: ignore[misc]
+        features: Tensor = self.eyes(both.flatten(0, 1))
+        return features.reshape(batch, -1)
+
+    def _backbone(self, name: str) -> Backbone:
+        found = self.backbones[name]
+        assert isinstance(found, Backbone)  # noqa: S101 - for the type checker
+        return found
