@@ -47,7 +47,7 @@ class CropConfig(Protocol):
 
     @property
     def align(self) -> str:
-        """ "face" (from landmarks) or "center" (the largest centred square, as published)."""
+        """Either "face" (from landmarks) or "center" (the largest centred square, as published)."""
 
     @property
     def size(self) -> int:
