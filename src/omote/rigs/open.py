@@ -1,0 +1,83 @@
+"""Open any rig: the embedded one by name, others from files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omote.errors import InputError
+
+if TYPE_CHECKING:
+    from omote.rigs.blendshapes import BlendshapeRig
+    from omote.rigs.protocol import Rig
+    from omote.rigs.shapes import ShapeSet
+
+GLTF = (".glb", ".gltf", ".vrm")
+USD = (".usd", ".usda", ".usdc", ".usdz")
+
+
+def open_rig(source: str | Path, *, unit: str = "auto", axes: str = "auto") -> Rig:
+    """The rig called ``source``.
+
+    Args:
+        source: "facs" for the embedded head; else a .glb, .gltf or .vrm file with morph targets, a folder of .obj
+            shapes, or a .usd, .usda, .usdc or .usdz file with blend shapes.
+        unit: of a file: "auto", or one of `omote.rigs.units.UNITS` such as "cm".
+        axes: of a file: "auto", or its up and forward axes such as "+z-y".
+
+    Raises:
+        InputError: there is no such file, or its kind is not known.
+        FormatError: the file is malformed, or is no rig.
+    """
+    from omote.rigs.facs import load_rig
+
+    if str(source) == "facs":
+        return load_rig()
+    return open_blendshapes(source, unit=unit, axes=axes)
+
+
+def open_blendshapes(source: str | Path, *, unit: str = "auto", axes: str = "auto") -> BlendshapeRig:
+    """The rig of a file or a folder of shapes; see `open_rig`.
+
+    Raises:
+        InputError: there is no such file, or its kind is not known.
+        FormatError: the file is malformed, or is no rig.
+    """
+    from omote.rigs.blendshapes import BlendshapeRig
+    from omote.rigs.shapes import check_shapes
+    from omote.rigs.units import to_head_space
+
+    path = Path(source)
+    shapes = check_shapes(read_shapes(path), path)
+    return BlendshapeRig(to_head_space(shapes, unit=unit, axes=axes))
+
+
+def read_shapes(path: Path) -> ShapeSet:
+    """The neutral and the shapes of a file, in its own units.
+
+    Raises:
+        InputError: there is no such file, or its kind is not known.
+        FormatError: the file is malformed.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        from omote.rigs.load_obj import read_obj_folder
+
+        return read_obj_folder(path)
+    if not path.exists():
+        remedy = "Give facs, a .glb, a .usd, or a folder of .obj shapes."
+        raise InputError("there is no such rig", where=path, remedy=remedy)
+    if suffix in GLTF:
+        from omote.rigs.load_gltf import read_gltf
+
+        return read_gltf(path)
+    if suffix in USD:
+        from omote.rigs.load_usd import read_usd
+
+        return read_usd(path)
+    remedy = "Use .glb, .gltf, .vrm, .usd, .usda, .usdc, .usdz, or a folder of .obj shapes."
+    if suffix == ".obj":
+        remedy = "Give the folder that holds it and its shapes."
+    raise InputError(
+        f"rigs are not read from '{suffix or 'files without a suffix'}'", where=path, remedy=remedy
+    )
