@@ -118,6 +118,13 @@ class FaceDetector:
             faces = _distinct(self.refine(image, face) for face in faces)
         return _by_size(faces)[: self.max_faces]
 
+    def glance(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Image mode: the faces that one look at the whole image shows, largest first."""
+        _check_image(image)
+        height, width = image.shape[:2]
+        look = self._landmarker("image").run
+        return _by_size(_distinct(look(image, _view((0, 0, width, height), LONG_SIDE))))
+
     def find(self, image: NDArray[np.uint8]) -> list[Face]:
         """Image mode's search alone: the faces, largest first, landmarks as the first look gives them.
 
