@@ -30,6 +30,7 @@ from omote.commands.info import InfoArgs
 from omote.commands.notes import notes_to
 from omote.commands.perform import PerformArgs
 from omote.commands.rig import RigArgs
+from omote.commands.synth import SynthArgs
 from omote.commands.verify import VerifyArgs
 from omote.commands.version import VersionArgs
 from omote.commands.weights import WeightsArgs
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, type[Any]] = {
     "bundle": BundleArgs,
     "verify": VerifyArgs,
     "rig": RigArgs,
+    "synth": SynthArgs,
     "eval": EvalArgs,
     "demo": DemoArgs,
     "weights": WeightsArgs,

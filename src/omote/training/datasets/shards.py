@@ -127,17 +127,11 @@ def read_shard(path: Path) -> Iterator[Sample]:
 
     try:
         with path.open("rb") as stream:
-            files = webdataset.tariterators.tar_file_iterator(stream)
-            named = ({"fname": name, "data": data} for name, data in _pairs(files))
-            yield from webdataset.tariterators.group_by_keys(named)
+            files = webdataset.tariterators.tar_file_expander([{"url": path.name, "stream": stream}])
+            yield from webdataset.tariterators.group_by_keys(files)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         remedy = "Delete it and run `omote synth` again: it makes what is missing."
         raise FormatError(f"is damaged or cut off ({error})", where=str(path), remedy=remedy) from None
-
-
-def _pairs(files: Iterator[Mapping[str, Any]]) -> Iterator[tuple[str, bytes]]:
-    for file in files:
-        yield file["fname"], file["data"]
 
 
 def array_bytes(array: np.ndarray) -> bytes:
