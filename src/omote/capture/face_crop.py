@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-FACE_SPAN = 0.220
+FACE_SPAN = 0.200
 """Metres of an average head that the face crop spans: from the hairline to below an open jaw."""
 EYE_SPAN = 0.052
 """Metres of an average head that the width of an eye crop spans."""
@@ -38,7 +38,7 @@ _ANCHORS = {
     98: (-0.0158, -0.0479),
     327: (0.0158, -0.0479),
 }
-_TOP = 0.065  # metres above the eyes
+_TOP = 0.052  # metres above the eyes
 _EYES = ((362, 263), (33, 133))  # corners of the subject's left and right eye
 
 

@@ -211,7 +211,7 @@ def _erase(made: dict[str, Any], rng: Chance) -> None:
     if rng.random() > 0.15:
         return
     size = next(made[name] for name in ("rgb", "normal") if name in made).shape[0]
-    width, height = (rng.uniform(0.1, 0.35, 2) * size).astype(int)
+    width, height = (rng.uniform(0.08, 0.25, 2) * size).astype(int)
     x, y = int(rng.integers(size - width)), int(rng.integers(size - height))
     for name in ("rgb", "normal"):
         if name in made:
