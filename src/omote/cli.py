@@ -31,6 +31,7 @@ from omote.commands.notes import notes_to
 from omote.commands.perform import PerformArgs
 from omote.commands.rig import RigArgs
 from omote.commands.synth import SynthArgs
+from omote.commands.train import TrainArgs
 from omote.commands.verify import VerifyArgs
 from omote.commands.version import VersionArgs
 from omote.commands.weights import WeightsArgs
@@ -58,6 +59,7 @@ _COMMANDS: dict[str, type[Any]] = {
     "verify": VerifyArgs,
     "rig": RigArgs,
     "synth": SynthArgs,
+    "train": TrainArgs,
     "eval": EvalArgs,
     "demo": DemoArgs,
     "weights": WeightsArgs,

@@ -35,13 +35,24 @@ class Backbone(nn.Module):
         super().__init__()
         self.kind = config.backbone
         self.net: Any = make_hiera(config) if config.backbone == "hiera" else make_resnet()
-        self.features = config.embed_dim * 8 if config.backbone == "hiera" else 2048
+        width = config.embed_dim * 8 if config.backbone == "hiera" else 2048
+        self.features = width
+        self.places: nn.Module | None = None
+        if config.place_features:
+            self.places = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.place_features))
+            self.features += config.final_tokens * config.place_features
         self.frozen: list[nn.Module] = []
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, F) pooled features."""
-        pooled: Tensor = self.net(image).pooler_output
-        return pooled.flatten(1)
+        """(B, F) pooled features, then those of each place, if the configuration asks for them."""
+        seen = self.net(image)
+        pooled: Tensor = seen.pooler_output.flatten(1)
+        if self.places is None:
+            return pooled
+        tokens = seen.last_hidden_state
+        if self.kind != "hiera":  # (B, D, h, w)
+            tokens = tokens.flatten(2).transpose(1, 2)
+        return torch.cat([pooled, self.places(tokens).flatten(1)], 1)
 
     def freeze(self, stages: int) -> None:
         """Stop training the stem and the first ``stages`` stages; 0 trains all."""
@@ -87,7 +98,7 @@ def make_resnet() -> nn.Module:
     return ResNetModel(ResNetConfig())
 
 
-def load_pretrained(backbone: Backbone, source: str) -> None:
+def fill_pretrained(backbone: Backbone, source: str) -> None:
     """Fill a backbone with published weights; a Hiera's position embeddings are interpolated to its own size.
 
     Args:

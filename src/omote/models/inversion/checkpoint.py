@@ -29,7 +29,7 @@ def save_checkpoint(path: str | Path, net: InversionNet, *, half: bool = True, *
     Raises:
         OutputError: the file cannot be written, or a weight is not finite.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state = {}
     for name, value in net.state_dict().items():
@@ -41,7 +41,7 @@ def save_checkpoint(path: str | Path, net: InversionNet, *, half: bool = True, *
         state[name] = stored
     metadata = {"format": _FORMAT, "config": net.config.to_json(), "notes": json.dumps(notes)}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+        temporary.write_bytes(save(state, metadata))
 
 
 def load_checkpoint(

@@ -16,6 +16,7 @@ HIERA_TINY = "facebook/hiera-tiny-224-hf"
 """The published pretrained weights of the paper's backbone, on the Hugging Face hub."""
 
 _LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
+_MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
 _DEEPEST = 200
 
@@ -36,6 +37,8 @@ class InversionConfig:
         embed_dim, depths, heads: width of the first stage, layers and heads of each stage; the width doubles from stage
             to stage.
         patch_stride: pixels between tokens; a patch is ``2 * patch_stride - 1`` wide.
+        place_features: numbers that describe each final token of a backbone, kept in their places beside the pooled
+            features; 0 is the pooled features alone (the paper).
         hidden: width of the regression head.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
         eye_size: (width, height) of such a crop, pixels.
@@ -60,6 +63,7 @@ class InversionConfig:
     depths: tuple[int, ...] = (1, 2, 7, 2)
     heads: tuple[int, ...] = (1, 2, 4, 8)
     patch_stride: int = 4
+    place_features: int = 0
     hidden: int = 512
     eye_branch: bool = False
     eye_size: tuple[int, int] = (64, 48)
@@ -76,6 +80,9 @@ class InversionConfig:
         for name, most in _LARGEST.items():
             if not 0 < getattr(self, name) <= most:
                 raise InputError(f"{name} must be within 1..{most}, got {getattr(self, name)}")
+        if not 0 <= self.place_features <= _MOST_PLACE_FEATURES:
+            what = f"place_features must be within 0..{_MOST_PLACE_FEATURES}, got {self.place_features}"
+            raise InputError(what)
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
         if self.align not in ("face", "center"):
@@ -104,6 +111,11 @@ class InversionConfig:
         if len(self.eye_size) != 2 or any(not 0 < n <= 512 or n % 16 for n in self.eye_size):
             raise InputError(f"eye_size must be two multiples of 16 up to 512, got {self.eye_size}")
 
+    @property
+    def final_tokens(self) -> int:
+        """How many tokens a backbone ends with."""
+        return (self.size // (8 * self.patch_stride if self.backbone == "hiera" else 32)) ** 2
+
     @classmethod
     def paper(cls, space: ControlSpace, rig: str) -> InversionConfig:
         """The published network: two Hiera-T at 512 px, three stages frozen, centre crop (arXiv 2510.13933, §3)."""
@@ -118,6 +130,8 @@ class InversionConfig:
             embed_dim=64,
             depths=(1, 2, 4, 1),
             patch_stride=8,
+            place_features=48,
+            hidden=448,
             eye_branch=True,
             modality_dropout=(0.2, 0.3),
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from omote.checks import check_shape
 from omote.errors import InputError
-from omote.models.inversion.backbones import Backbone
+from omote.models.inversion.backbones import Backbone, fill_pretrained
 from omote.models.inversion.config import InversionConfig
 
 _EYE_WIDTHS = (32, 64, 96, 128)
@@ -138,3 +138,17 @@ class InversionNet(nn.Module):
         found = self.backbones[name]
         assert isinstance(found, Backbone)  # noqa: S101 - for the type checker
         return found
+
+
+def load_pretrained(net: InversionNet, source: str) -> None:
+    """Fill every backbone of a network with the same published weights (`fill_pretrained`).
+
+    Args:
+        net: of the same backbone, width and depth as the published one.
+        source: a name on the Hugging Face hub (also looked for in its cache) or a folder.
+
+    Raises:
+        WeightsError: the weights cannot be had, or are of another shape.
+    """
+    for name in net.config.modalities:
+        fill_pretrained(net._backbone(name), source)

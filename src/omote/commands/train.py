@@ -1,0 +1,330 @@
+"""``omote train``: networks learn from data that ``omote synth`` made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from omote.commands import console
+from omote.commands.console import QUIET, Flag
+from omote.errors import InputError
+
+if TYPE_CHECKING:
+    from omote.models.inversion import InversionConfig
+    from omote.rigs.protocol import Rig
+    from omote.training.engine import EngineOptions
+    from omote.training.inversion import InversionOptions
+
+_Text = Annotated[str | None, tyro.conf.arg(help_behavior_hint=QUIET)]
+
+
+@dataclass(frozen=True)
+class TrainInversionArgs:
+    """Train the network that predicts a rig's controls from pictures of a face, from normal maps, or from both.
+
+    The preset "paper" is the published recipe (arXiv 2510.13933): two Hiera-T at 512 px, 200 passes, batches of 32,
+    AdamW at 1e-4. "shipped" is the narrower network that Omote ships, which trains on a CPU in hours. Any option
+    given replaces that of the preset. A run that was stopped goes on where it was when the same command is given again;
+    `accelerate launch -m omote.cli train inversion ...` uses several GPUs or machines.
+
+    Examples:
+      omote train inversion --rig facs --data shards -o run
+      omote train inversion --data shards --data more --preset shipped --minutes 120 -o run
+      omote train inversion --data shards --preset shipped --modalities normal --loss controls --steps 5000 -o normals
+    """
+
+    data: Annotated[
+        tyro.conf.UseAppendAction[tuple[Path, ...]],
+        tyro.conf.arg(metavar="DIR", help_behavior_hint="(may be given several times)"),
+    ]
+    """A folder of shards made by `omote synth`; it may still be growing."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")]
+    """Folder of the run: model.safetensors (the best so far), last.pt (to go on from), log.jsonl, loss.png."""
+    rig: Annotated[str, tyro.conf.arg(metavar="RIG")] = "facs"
+    """The rig: facs (the embedded one), a .glb, a .usd, or a folder of .obj shapes."""
+    preset: Literal["paper", "shipped"] = "paper"
+    """Network and recipe that the other options start from."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    """Stop after so many steps."""
+    epochs: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    """Stop after so many passes over the data (200 unless another limit is given)."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="M", help_behavior_hint=QUIET)] = None
+    """Stop after so many minutes of training."""
+    batch: Annotated[int, tyro.conf.arg(metavar="N")] = 32
+    """Samples in a step (of each process)."""
+    lr: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=QUIET)] = None
+    """Learning rate (paper: 0.0001, shipped: 0.0005)."""
+    warmup: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
+    """Steps over which the rate rises (paper: 0, shipped: 500)."""
+    schedule: Annotated[Literal["constant", "cosine"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    """What the rate does then (paper: constant, shipped: cosine to zero at the end of the budget)."""
+    weight_decay: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
+    """Of AdamW (paper: 0.01, shipped: 0.05)."""
+    ema: Annotated[float | None, tyro.conf.arg(metavar="0..1", help_behavior_hint=QUIET)] = None
+    """Decay of the averaged weights that are validated and saved; 0 for none (paper: 0, shipped: 0.999)."""
+    loss: Literal["controls", "mesh", "both"] = "both"
+    """Error of the controls, of the mesh that they make, or both."""
+    mesh_weight: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
+    """Weight of the mesh error in centimetres (0.1)."""
+    mesh_samples: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    """Take the mesh error on so many samples of a batch (paper: all, shipped: 8)."""
+    mesh_every: Annotated[int, tyro.conf.arg(metavar="K")] = 1
+    """Take the mesh error in every k-th step only, with k times the weight."""
+    modalities: Literal["both", "rgb", "normal"] = "both"
+    """What the network sees."""
+    backbone: Annotated[Literal["hiera", "resnet50"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    """Kind of backbone (hiera)."""
+    size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS", help_behavior_hint=QUIET)] = None
+    """Side of the pictures that the network sees (paper: 512, shipped: 192)."""
+    align: Annotated[Literal["face", "center"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    """Crop along the face's landmarks, or the middle of the picture (paper: center, shipped: face)."""
+    eye_branch: Annotated[Literal["on", "off"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    """Look at the eyes at full resolution too (paper: off, shipped: on)."""
+    frozen_stages: Annotated[int | None, tyro.conf.arg(metavar="0..4", help_behavior_hint=QUIET)] = None
+    """First stages of the backbones that are not trained (paper: 3, shipped: 0)."""
+    pretrained: _Text = None
+    """First weights of the backbones: a Hugging Face name, a folder, or none (paper: facebook/hiera-tiny-224-hf)."""
+    init: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    """Refine this model.safetensors; its network replaces the preset's."""
+    validate_on: Annotated[
+        tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="DIR", help_behavior_hint=QUIET)
+    ] = ()
+    """Other shards to validate on, instead of the held-out part of --data."""
+    validation: Annotated[int, tyro.conf.arg(metavar="N")] = 512
+    """Validate on at most so many samples; 0 for no validation."""
+    validate_every: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
+    """Validate after so many steps instead of after each pass."""
+    patience: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Stop early after so many validations without a new best; 0: never."""
+    augment: Flag = True
+    """Show the pictures as they are: no mirroring, shifts or erased patches."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format; auto: bfloat16 where the processor has it."""
+    threads: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    """Threads of the CPU (all cores)."""
+    workers: Annotated[int, tyro.conf.arg(metavar="N")] = 1
+    """Processes that read pictures ahead."""
+    checkpoint_seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 60.0
+    """How often the state is written; what a kill can cost."""
+    seed: int = 0
+    """Of everything random."""
+    overwrite: Flag = False
+    """Start again, whatever is in the folder."""
+    json: Flag = False
+    """Print a JSON object in place of text."""
+
+    def run(self) -> int:
+        """Train; return 0."""
+        from omote.rigs.open import open_rig
+        from omote.training.inversion import load_checkpoint, make_net, train_inversion
+        from omote.training.numerics import keep_memory
+
+        keep_memory()
+        if not self.data:
+            raise InputError("no data", where="--data", remedy="Make some: omote synth -o shards")
+        rig = open_rig(self.rig)
+        engine = self._engine()
+        options = self._options()
+        if self.init is not None:
+            net = load_checkpoint(self.init, rig.space)
+        else:
+            net = make_net(self._network(rig), seed=self.seed, must_have=self.pretrained is not None)
+        with _Progress(quiet=self.json) as progress:
+            place = train_inversion(
+                net,
+                rig,
+                options,
+                engine,
+                self.output,
+                tell=progress.tell,
+                overwrite=self.overwrite,
+                notes={"init": None if self.init is None else str(self.init.resolve())},
+            )
+        model = self.output / "model.safetensors"
+        if self.json:
+            console.say_json(
+                {
+                    "model": model,
+                    "steps": place.step,
+                    "epochs": place.epoch,
+                    "seconds": round(place.seconds, 1),
+                    "ended_by": place.done,
+                    "validation": progress.validation,
+                }
+            )
+        else:
+            ending = "stopped early" if place.done == "early stop" else "trained"
+            console.say(f"{ending}: {place.step} steps in {_span(place.seconds)}, {place.epoch} whole passes")
+            console.say(str(model))
+        return 0
+
+    def _network(self, rig: Rig) -> InversionConfig:
+        from omote.models.inversion import MODALITIES, InversionConfig
+
+        made = InversionConfig.paper if self.preset == "paper" else InversionConfig.shipped
+        config = made(rig.space, rig.name)
+        changes: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("backbone", "size", "align", "frozen_stages", "pretrained")
+            if getattr(self, name) is not None
+        }
+        if self.backbone == "resnet50" and self.pretrained is None:
+            changes |= {"pretrained": None, "frozen_stages": self.frozen_stages or 0}
+        if str(self.pretrained).lower() == "none":
+            changes["pretrained"] = None
+        if self.eye_branch is not None:
+            changes["eye_branch"] = self.eye_branch == "on"
+        if self.modalities != "both":
+            changes["modalities"] = tuple(m for m in MODALITIES if m == self.modalities)
+        return replace(config, **changes)
+
+    def _options(self) -> InversionOptions:
+        from omote.training.inversion import InversionOptions
+        from omote.training.losses import MESH_WEIGHT
+
+        shipped = self.preset == "shipped"
+        return InversionOptions(
+            data=tuple(self.data),
+            validate_on=tuple(self.validate_on),
+            batch=self.batch,
+            loss=self.loss,
+            mesh_weight=MESH_WEIGHT if self.mesh_weight is None else self.mesh_weight,
+            mesh_samples=8 if shipped and self.mesh_samples is None else self.mesh_samples,
+            mesh_every=self.mesh_every,
+            validation=self.validation,
+            augment=self.augment,
+            workers=self.workers,
+            seed=self.seed,
+        )
+
+    def _engine(self) -> EngineOptions:
+        import os
+
+        from omote.training.inversion import paper_recipe, shipped_recipe
+        from omote.training.schedule import Budget, LearningRate
+
+        limited = any(limit is not None for limit in (self.steps, self.epochs, self.minutes))
+        budget = Budget(self.steps, self.epochs, self.minutes) if limited else None
+        base = (paper_recipe if self.preset == "paper" else shipped_recipe)(budget)
+        rate = LearningRate(
+            base.rate.peak if self.lr is None else self.lr,
+            base.rate.warmup if self.warmup is None else self.warmup,
+            base.rate.cosine if self.schedule is None else self.schedule == "cosine",
+        )
+        return replace(
+            base,
+            rate=rate,
+            weight_decay=base.weight_decay if self.weight_decay is None else self.weight_decay,
+            ema=base.ema if self.ema is None else self.ema,
+            precision=self.precision,
+            seed=self.seed,
+            threads=self.threads or os.cpu_count() or 1,
+            validate_every=self.validate_every,
+            patience=self.patience,
+            checkpoint_s=self.checkpoint_seconds,
+        )
+
+
+class _Progress:
+    """How a training goes: a bar on a terminal, and a line on standard error for each validation."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.validation: dict[str, float] = {}
+        self._bar = console.progress_bar(quiet=quiet)
+        self._task = self._bar.add_task("starting", total=1.0)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, kind: str, numbers: Mapping[str, Any]) -> None:
+        """Show what the engine says."""
+        if kind == "step":
+            speed = f"{numbers['images_per_second']:.0f} images/s"
+            text = f"step {numbers['step']} pass {numbers['epoch'] + 1}  loss {numbers['loss']:.4g}  {speed}"
+            self._bar.update(self._task, description=text, completed=numbers["progress"])
+        elif kind == "validation":
+            plain = {n: v for n, v in numbers.items() if isinstance(v, float) and n != "seconds"}
+            self.validation = plain
+            if not self.quiet:
+                shown = "  ".join(
+                    f"{name} {plain[name]:.4g}" for name in ("loss", "mae", "correlation") if name in plain
+                )
+                best = "  (best)" if plain.get("loss") == plain.get("best") else ""
+                self._bar.console.print(
+                    f"step {numbers['step']}, {_span(numbers['seconds'])}: validation {shown}{best}",
+                    markup=False,
+                    highlight=False,
+                )
+
+
+def _span(seconds: float) -> str:
+    """Such as "1 h 05 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@dataclass(frozen=True)
+class TrainShowArgs:
+    """Show how a training went, or goes: its validations, from the log in its folder.
+
+    Examples:
+      omote train show run
+      omote train show run --json
+    """
+
+    folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Folder of a run."""
+    json: Flag = False
+    """Print a JSON object."""
+
+    def run(self) -> int:
+        """Print the validations; return 0."""
+        from omote.training.curves import read_log
+
+        entries = read_log(self.folder)
+        found = [entry for entry in entries if entry.get("kind") == "validation"]
+        latest = next((entry for entry in reversed(entries) if entry.get("kind") == "train"), None)
+        if self.json:
+            console.say_json({"latest": latest, "validations": found})
+            return 0
+        names = [n for n in ("loss", "controls", "mesh", "mae", "correlation") if any(n in e for e in found)]
+        table = console.table("step", "time", *names, right=["step", "time", *names])
+        for entry in found:
+            values = [f"{entry[name]:.4g}" if name in entry else "" for name in names]
+            table.add_row(str(entry["step"]), _span(entry.get("seconds", 0.0)), *values)
+        console.show(table)
+        if latest is not None:
+            speed = f"{latest['images_per_second']:.0f} images/s"
+            console.say(f"step {latest['step']}, loss {latest['loss']:.4g}, {speed}")
+        return 0
+
+
+@dataclass(frozen=True)
+class TrainArgs:
+    """Train a network on data that `omote synth` made.
+
+    Examples:
+      omote train inversion --rig facs --data shards -o run
+      omote train inversion --data shards --preset shipped --minutes 120 -o run
+      omote train show run
+    """
+
+    command: (
+        Annotated[TrainInversionArgs, tyro.conf.subcommand("inversion")]
+        | Annotated[TrainShowArgs, tyro.conf.subcommand("show")]
+    )
+
+    def run(self) -> int:
+        """Run the chosen command."""
+        return self.command.run()
