@@ -134,7 +134,7 @@ def _matrix(shapes: Sequence[Shape], count: int) -> Tensor:
         dense = torch.zeros(len(shapes), count, 3)
         for row, shape in zip(dense, shapes, strict=True):
             row[torch.as_tensor(shape.index)] = torch.as_tensor(shape.delta)
-        return dense.reshape(len(shapes), -1)
+        return dense.reshape(len(shapes), 3 * count)
     rows = np.repeat(np.arange(len(shapes)), [3 * len(shape.index) for shape in shapes])
     columns = np.concatenate([(shape.index[:, None] * 3 + np.arange(3)).ravel() for shape in shapes])
     values = np.concatenate([shape.delta.ravel() for shape in shapes])
@@ -150,4 +150,4 @@ def _blend(weights: Tensor, deltas: Tensor) -> Tensor:
         summed = torch.sparse.mm(deltas.t(), weights.t()).t()
     else:
         summed = weights @ deltas
-    return summed.reshape(len(weights), -1, 3)
+    return summed.reshape(len(weights), deltas.shape[1] // 3, 3)

@@ -31,8 +31,8 @@ def to_head_space(shapes: ShapeSet, *, unit: str = "auto", axes: str = "auto") -
 
     The unit is taken from the file where the format says it and it makes a face of a face's size; else it is the one
     of m, dm, cm and mm in which what the shapes move is nearest to 0.2 m high. A mesh that is none of these sizes is
-    scaled to it, and a note says so. The axes are taken from the file, else +y and +z; a face that clearly looks the other way
-    (the surface its shapes move) is turned about the vertical axis.
+    scaled to it, and a note says so. The axes are taken from the file, else +y and +z; a face that clearly looks the
+    other way (the surface its shapes move) is turned about the vertical axis.
 
     Args:
         shapes: as read.
