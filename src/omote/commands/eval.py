@@ -11,6 +11,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.eval_inversion import EvalInversionArgs
 from omote.errors import InputError
 
 if TYPE_CHECKING:
@@ -138,15 +139,17 @@ class EvalListArgs:
 
 @dataclass(frozen=True)
 class EvalArgs:
-    """Measure how good results are: engines that animate photos, against baselines.
+    """Measure how good results are, against baselines: engines that animate photos, networks that read controls.
 
     Examples:
       omote eval reenactment videos --engine puppet -o results
+      omote eval inversion -o results
       omote eval list
     """
 
     command: (
         Annotated[EvalReenactmentArgs, tyro.conf.subcommand("reenactment")]
+        | Annotated[EvalInversionArgs, tyro.conf.subcommand("inversion")]
         | Annotated[EvalListArgs, tyro.conf.subcommand("list")]
     )
 
