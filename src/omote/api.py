@@ -27,14 +27,15 @@ def capture(
     smooth: float = 0.5,
     **options: Any,
 ) -> Performance | list[Performance]:
-    """Capture a photo or a video.
+    """Capture a photo, a video or a scan.
 
     Args:
-        path: an image or a video file.
+        path: an image, a video, or a scan (``.obj``, ``.ply``, ``.glb``).
         face: "largest", an index counted from 0 (largest first), or "all".
         smooth: strength of temporal smoothing without lag, 0 (off) to 1; photos are not affected.
-        options: ``progress``, a function of (steps done, steps in all or None), and ``options``, a
-            `omote.capture.fit.FitOptions`.
+        options: ``method``, "landmarks" or "inversion" (default: inversion for scans, else landmarks); for inversion
+            ``weights``, another network than the one that ships, and ``normals``, a photo's normal map; ``progress``, a
+            function of (steps done, steps in all or None); ``options``, a `omote.capture.fit.FitOptions`.
 
     Returns:
         The performance: 102 controls, head pose, identity and camera over time. With face="all", a list of them.
@@ -42,7 +43,7 @@ def capture(
     Raises:
         NoFaceError: no face, not the one asked for, or nothing that looks like a human face.
         InputError: the file cannot be read.
-        WeightsError: the landmarker's model file is missing and cannot be fetched.
+        WeightsError: a model file is missing and cannot be fetched, or the network is for another rig.
     """
     from omote.capture.pipeline import capture_file
     from omote.media.paths import sha256_of

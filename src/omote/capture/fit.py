@@ -170,18 +170,25 @@ class LandmarkFitter:
         return fit
 
     def fit_key_frames(
-        self, observations: list[Observation], *, iterations: int = 6, tolerance: float = 1e-3
+        self,
+        observations: list[Observation],
+        *,
+        held: list[Array] | None = None,
+        iterations: int = 6,
+        tolerance: float = 1e-3,
     ) -> list[Fit]:
-        """One identity and focal length for all observations, and a pose and controls for each; see `fit_photo`."""
+        """One identity and focal length for all observations, and a pose and controls for each; see `fit_photo`.
+
+        With ``held``, the variables (n,) of each observation are given and stay; the rest is solved around them.
+        """
         focal = FOCAL_OVER_SIDE * max(observations[0].size)
         neutral = self.model.prepare(np.zeros(self.model.identities))
         states = []
-        for observation in observations:
-            start = State(
-                initial_pose(self.model, observation, focal), neutral, np.zeros(len(self.table.positive))
-            )
+        for i, observation in enumerate(observations):
+            values = np.zeros(len(self.table.positive)) if held is None else held[i]
+            start = State(initial_pose(self.model, observation, focal), neutral, values)
             states.append(self._settle_pose(start, observation))
-        joint = _Joint(self, observations, focal)
+        joint = _Joint(self, observations, focal, held)
         found = minimise(
             joint.build, joint.move, states, joint.low, joint.high, iterations=iterations, tolerance=tolerance
         )
@@ -231,6 +238,13 @@ class LandmarkFitter:
         cost = prior_cost + 0.5 * float((start.terms.weight * residual**2).sum())
         values = np.concatenate([np.zeros(6), state.values])
         return replace(system, state=state, cost=cost, gradient=gradient, values=values), residual
+
+    def fit_pose(
+        self, observation: Observation, head: Head, pose: Pose | None, values: Array, focal: float
+    ) -> Fit:
+        """Only the pose, of a known head with known variables (n,); from nothing where ``pose`` is None."""
+        start = pose or initial_pose(self.model, observation, focal)
+        return self.describe(self._settle_pose(State(start, head, values), observation), observation)
 
     def settled_pose(self, observation: Observation, head: Head, focal: float) -> Pose:
         """A cold start for `fit_frame`: the pose of the neutral head."""
@@ -380,16 +394,22 @@ class _Joint:
     Variables: identity (I), log focal (1), then pose (6) and variables (n) of each frame.
     """
 
-    def __init__(self, fitter: LandmarkFitter, observations: list[Observation], focal: float) -> None:
+    def __init__(
+        self,
+        fitter: LandmarkFitter,
+        observations: list[Observation],
+        focal: float,
+        held: list[Array] | None,
+    ) -> None:
         self.fitter, self.observations, self.focal = fitter, observations, focal
         table, shared = fitter.table, fitter.model.identities + 1
         frames = len(observations)
-        self.low = np.concatenate(
-            [np.full(shared - 1, -4.0), [-1.5], *[fitter._pose_low, table.low] * frames]
-        )
-        self.high = np.concatenate(
-            [np.full(shared - 1, 4.0), [1.5], *[fitter._pose_high, table.high] * frames]
-        )
+        lows = [table.low] * frames if held is None else held
+        highs = [table.high] * frames if held is None else held
+        low = [part for values in lows for part in (fitter._pose_low, values)]
+        high = [part for values in highs for part in (fitter._pose_high, values)]
+        self.low = np.concatenate([np.full(shared - 1, -4.0), [-1.5], *low])
+        self.high = np.concatenate([np.full(shared - 1, 4.0), [1.5], *high])
         self.shared, self.per_frame = shared, 6 + len(table.positive)
 
     def build(self, states: list[State]) -> System[list[State]]:

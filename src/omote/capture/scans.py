@@ -7,8 +7,7 @@ also be a face in relief, which tells faces from their hollow insides and from t
 from __future__ import annotations
 
 import itertools
-import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.capture.detect import FaceDetector
+from omote.capture.fit import FitOptions
 from omote.capture.landmark_model import landmark_model
 from omote.capture.landmarker import Face
 from omote.capture.observation import FOCAL_OVER_SIDE
@@ -41,8 +41,6 @@ UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 _SAME_UNIT = 1.25
 """A scan is in a unit if its face is then at most so many times larger or smaller than the average one."""
 _FROM_MOUTH = -0.05  # metres below the eyes: landmarks below here move with the expression
-
-_log = logging.getLogger("omote.capture")
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,16 @@ def view_scan(path: str | Path, detector: FaceDetector | None = None, *, side: i
     finally:
         if detector is None:
             own.close()
+
+
+def scan_options(options: FitOptions | None) -> FitOptions:
+    """The fit's options for the picture of a scan, whose camera is known."""
+    return replace(options or FitOptions(), focal_spread=0.0)
+
+
+def describe_view(view: ScanView) -> dict[str, Any]:
+    """What a performance remembers of its scan."""
+    return {"scan": {"unit": view.unit, "metres_per_unit": view.placement.scale, "coloured": view.coloured}}
 
 
 def front_camera(side: int = SIDE) -> Camera:

@@ -178,16 +178,16 @@ def smooth_take(
     gaze = [FACS102.names[c].startswith("gaze") for c in table.positive]
     noise = np.where(gaze, GAZE_NOISE, CONTROL_NOISE)
     for first, last in shots:
-        for start, stop in _stretches(found, first, last):
+        for start, stop in stretches(found, first, last):
             part = slice(start, stop)
             values = table.from_controls(solved.controls[part])
             calm = smooth(values, times[part], strength, noise=noise)
             solved.controls[part] = [table.controls(v) for v in np.clip(calm, table.low, table.high)]
-            _smooth_pose(solved, part, times[part], strength)
+            smooth_pose(solved, part, times[part], strength)
     solved.hold_lost(found)  # what they hold is the smoothed frame
 
 
-def _smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> None:
+def smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> None:
     """Smooth what is seen of a pose: rotation, place in the image in units of the eye distance, and log distance."""
     quaternions = axis_angle_to_quaternion(solved.rotations[part])
     flips = np.cumprod(np.where((quaternions[1:] * quaternions[:-1]).sum(1) < 0, -1.0, 1.0))
@@ -205,7 +205,7 @@ def _smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> 
     solved.translations[part] = np.column_stack([*(calm[:, 4:6].T * EYE_CORNERS_M / z.mean() * depth), depth])
 
 
-def _stretches(found: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, int]]:
+def stretches(found: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, int]]:
     """(start, stop) of the runs of found frames within a shot."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], found[first:last].astype(np.int8), [0]])))
     return [(first + int(a), first + int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

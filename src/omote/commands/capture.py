@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CaptureArgs:
-    """Capture photos and videos: rig controls, head pose, identity and camera, saved as .omote files.
+    """Capture photos, videos and scans: rig controls, head pose, identity and camera, saved as .omote files.
 
     Each result NAME.omote comes with a picture or video NAME_overlay of how the rig sits on the face, and
     with the files asked for by --to. A run that was stopped goes on where it was: what is complete is not
@@ -31,18 +31,27 @@ class CaptureArgs:
       omote capture photos/ -o out --jobs 4
       omote capture group.jpg --face all
       omote capture shaky.mp4 --smooth 0.8 --no-overlay --json
+      omote capture scans/*.obj --to arkit
+      omote capture render.png --method inversion --normals render_normals.png
     """
 
     paths: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="PHOTO|VIDEO|FOLDER ...", help_behavior_hint=QUIET),
+        tyro.conf.arg(metavar="PHOTO|VIDEO|SCAN|FOLDER ...", help_behavior_hint=QUIET),
     ]
-    """Photos, videos, and folders of them (without their subfolders)."""
+    """Photos, videos, scans (.obj, .ply, .glb), and folders of photos and videos (without their subfolders)."""
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="DIR")] = Path("omote_output")
     """Folder for the results; made if it is missing."""
     to: Annotated[str, tyro.conf.arg(metavar="FORMATS", help_behavior_hint=QUIET)] = ""
     """More files to write, such as glb,livelink (`omote export --help` lists all)."""
+    method: Annotated[str, tyro.conf.arg(metavar="landmarks|inversion", help_behavior_hint=QUIET)] = ""
+    """Fit the head to landmarks, or let a network read the controls off the picture. By default landmarks; for scans
+    inversion."""
+    weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    """Another network for inversion, as `omote train inversion` writes it."""
+    normals: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    """A photo's normal map for inversion: camera space, as large as the photo."""
     face: Annotated[str, tyro.conf.arg(metavar="largest|all|NUMBER")] = "largest"
     """Which face, if there are several: the largest, all, or a number counted from 0, largest first."""
     texture: Annotated[str, tyro.conf.arg(metavar="photo|photo-lit|paint", help_behavior_hint=QUIET)] = (

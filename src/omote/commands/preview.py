@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def write_preview(source: Path, faces: Sequence[Captured], target: Path, report: Report) -> None:
-    """Draw the fitted head over the photo, or over each frame of the video.
+    """Draw the fitted head over the photo, over the render of the scan, or over each frame of the video.
 
     Args:
-        source: the photo or the video.
+        source: the photo, the scan or the video.
         faces: what was captured from it.
-        target: ``.png`` for a photo, ``.mp4`` for a video.
+        target: ``.png`` for a photo or a scan, ``.mp4`` for a video.
         report: told how many frames of how many are drawn.
     """
     from omote.media import is_video, read_image, write_image
@@ -25,7 +25,9 @@ def write_preview(source: Path, faces: Sequence[Captured], target: Path, report:
 
     takes = [face.performance for face in faces]
     marks = [face.landmarks for face in faces]
-    if is_video(source):
+    if faces[0].picture is not None:
+        write_image(target, photo_panel(faces[0].picture, takes, [points[0] for points in marks]))
+    elif is_video(source):
         count = len(takes[0])
         video_overlay(source, takes, marks, target, progress=lambda done: report(done, count))
     else:

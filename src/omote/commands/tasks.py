@@ -34,6 +34,9 @@ class Task:
     wait: bool = False  # whether to wait for another run that is at work on it
     texture: str = TEXTURES[0]
     consent: str | None = None
+    method: Literal["landmarks", "inversion"] = "landmarks"
+    weights: Path | None = None  # of the method inversion; None: those that ship
+    normals: Path | None = None  # the normal map of a photo
 
     def performance_path(self, index: int) -> Path:
         """The ``.omote`` file of a face; numbered only where all faces are asked for."""
@@ -66,6 +69,8 @@ def plan(args: CaptureArgs) -> list[Task]:
     consent = None if args.consent is None else checked_consent(args.consent)
     wanted = tuple(form.name for form in export.parse_formats(args.to)) if args.to.strip() else ()
     sources = expand(args.paths, args.output)
+    methods = {source: _method(args, source) for source in sources}
+    _check_companions(args, sources)
     prepare_target(args.output / "probe.omote")
     counts = Counter(source.stem for source in sources)
     tasks: dict[str, Task] = {}
@@ -87,8 +92,40 @@ def plan(args: CaptureArgs) -> list[Task]:
             args.overwrite,
             texture=texture,
             consent=consent,
+            method=methods[source],
+            weights=args.weights if methods[source] == "inversion" else None,
+            normals=args.normals,
         )
     return list(tasks.values())
+
+
+def _method(args: CaptureArgs, source: Path) -> Literal["landmarks", "inversion"]:
+    """The method for a file: what --method says, else inversion for scans and landmarks for the others."""
+    from omote.capture.scan_files import is_scan
+
+    if not args.method:
+        return "inversion" if is_scan(source) else "landmarks"
+    picked = console.pick(args.method, ("landmarks", "inversion"), "method", "--method")
+    return "inversion" if picked == "inversion" else "landmarks"
+
+
+def _check_companions(args: CaptureArgs, sources: list[Path]) -> None:
+    """Refuse --weights and --normals where they do not go with the inputs; see that they are there."""
+    from omote.capture.scan_files import is_scan
+    from omote.media.paths import check_readable
+
+    inverted = [source for source in sources if _method(args, source) == "inversion"]
+    for option, path in (("--weights", args.weights), ("--normals", args.normals)):
+        if path is None:
+            continue
+        check_readable(path)
+        if not inverted:
+            raise InputError(
+                "only the method inversion uses it", where=option, remedy="Add --method inversion."
+            )
+    if args.normals is not None and (len(sources) > 1 or is_scan(sources[0])):
+        what = "a normal map goes with one photo" if len(sources) > 1 else "a scan has its own normals"
+        raise InputError(what, where="--normals", remedy="Give one photo, and its normal map.")
 
 
 def parse_face(text: str) -> FaceChoice:
@@ -104,7 +141,7 @@ def parse_face(text: str) -> FaceChoice:
 
 
 def expand(paths: tuple[Path, ...], output: Path) -> list[Path]:
-    """The photos and videos among ``paths``: folders opened, each once, without the overlays of earlier runs.
+    """The files among ``paths``, each once; of folders the photos and videos, without the overlays of earlier runs.
 
     What is wrong with a file is told when its turn comes, so that it does not stop the others.
 
@@ -114,7 +151,7 @@ def expand(paths: tuple[Path, ...], output: Path) -> list[Path]:
     from omote.media.paths import check_readable, list_media
 
     if not paths:
-        raise InputError("no photo, video or folder was given", remedy="Try `omote capture me.jpg`.")
+        raise InputError("no photo, video, scan or folder was given", remedy="Try `omote capture me.jpg`.")
     if not any(path.exists() for path in paths):
         check_readable(paths[0])
     found: dict[Path, Path] = {}

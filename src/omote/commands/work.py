@@ -124,8 +124,21 @@ def complete(task: Task, digest: str) -> list[Performance]:
 
 def marker(task: Task, faces: int) -> dict[str, Any]:
     """What a performance remembers of its capture: the options that decide what is in it."""
-    said = {} if task.consent is None else {"consent": task.consent}
+    said: dict[str, Any] = {} if task.consent is None else {"consent": task.consent}
+    if task.method != "landmarks":
+        from omote.capture.inverter import shipped_weights
+
+        said |= {"method": task.method, "network": _digest(task.weights or shipped_weights())}
+    if task.normals is not None:
+        said["normals"] = _digest(task.normals)
     return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture, **said}
+
+
+def _digest(path: Path) -> str | None:
+    """The sha256 of a file that decides a result; None where it is missing."""
+    from omote.media.paths import sha256_of
+
+    return sha256_of(path) if path.is_file() else None
 
 
 def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) -> list[Path]:
@@ -154,17 +167,24 @@ def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) ->
             if task.texture != "paint" and "albedo" in export.options_of(form):
                 if albedo is None:
                     albedo = _albedo(task, take)
-                options["albedo"] = albedo
+                if albedo is not None:
+                    options["albedo"] = albedo
             paths += export.write(take, target, **options)
     return paths
 
 
 def _albedo(task: Task, take: Performance) -> Any:
-    """The texture of the face in the input, (S, S, 3) uint8."""
+    """The texture of the face in the input, (S, S, 3) uint8; None for a scan without colours."""
+    from omote.capture.scan_files import is_scan
     from omote.media import is_video, read_image
     from omote.render.texture_take import photo_texture, video_texture
 
     lit = task.texture == "photo-lit"
+    if is_scan(task.source):
+        from omote.capture.scans import view_scan
+
+        view = view_scan(task.source)
+        return photo_texture(view.rgb, take, keep_light=lit) if view.coloured else None
     if is_video(task.source):
         return video_texture(task.source, take, keep_light=lit)
     return photo_texture(read_image(task.source), take, keep_light=lit)
@@ -201,7 +221,15 @@ def _run_pipeline(task: Task, report: Report) -> list[Performance]:
     from omote.capture.pipeline import capture_file
 
     torch.set_num_threads(1)  # the solver's matrices are small; files are what runs in parallel
-    found = capture_file(task.source, face=task.face, smooth=task.smooth, progress=report)
+    found = capture_file(
+        task.source,
+        face=task.face,
+        smooth=task.smooth,
+        method=task.method,
+        weights=task.weights,
+        normals=task.normals,
+        progress=report,
+    )
     if task.overlay:
         from omote.commands.preview import write_preview
 

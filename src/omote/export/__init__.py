@@ -86,11 +86,12 @@ FORMATS: tuple[Format, ...] = (
     Format("ply", ".ply", "mesh of a frame or a sequence, binary PLY", "omote.export.mesh:write_ply"),
 )
 _BY_NAME = {form.name: form for form in FORMATS}
+_ALSO_CALLED = {"arkit": "arkit-csv"}
 _PLAIN_SUFFIX = {".csv": "livelink", ".json": "arkit-json"}
 
 
 def parse_formats(to: str | Iterable[str]) -> tuple[Format, ...]:
-    """The formats of ``"glb,livelink"`` or of a list of names, each once.
+    """The formats of ``"glb,livelink"`` or of a list of names, each once; "arkit" is arkit-csv.
 
     Raises:
         InputError: unknown name; says which is nearest.
@@ -100,6 +101,7 @@ def parse_formats(to: str | Iterable[str]) -> tuple[Format, ...]:
     for name in (n.strip().lower() for n in names):
         if not name:
             continue
+        name = _ALSO_CALLED.get(name, name)
         if name not in _BY_NAME:
             raise InputError(f"unknown format '{name}'", where="to", remedy=_suggest(name, _BY_NAME))
         out[name] = _BY_NAME[name]
