@@ -169,7 +169,8 @@ class _Merged:
         if kind in ("vertex", "varying") and len(index) == count:
             return uv[index], None
         if kind == "faceVarying" and len(index) == len(corners):
-            return uv, index
+            unique, same = np.unique(uv, axis=0, return_inverse=True)
+            return unique, same.ravel()[index]
         return None, None
 
     def all_shapes(self) -> tuple[Shape, ...]:

@@ -1,0 +1,155 @@
+"""USD files with blend shapes become rigs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.rigs.rig_files import little_head, little_shapes
+
+from omote.errors import FormatError
+from omote.rigs.load_usd import read_usd
+from omote.rigs.open import open_rig
+
+pxr = pytest.importorskip("pxr")
+
+
+def write_usd(
+    path: Path, *, metres: float = 1.0, up: str = "Y", sparse: bool = True, inbetween: bool = False
+) -> Any:
+    """The little head as a stage, saved; the stage, to be spoilt."""
+    from pxr import Gf, Usd, UsdGeom, UsdSkel, Vt
+
+    stage = Usd.Stage.CreateNew(str(path))
+    UsdGeom.SetStageMetersPerUnit(stage, metres)
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z if up == "Z" else UsdGeom.Tokens.y)
+    vertices, quads = little_head()
+    turn = (
+        np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]) if up == "Z" else np.eye(3)
+    )  # y up to z up: y -> z, z -> -y
+
+    def tuples(points: np.ndarray) -> Any:
+        return Vt.Vec3fArray([Gf.Vec3f(*map(float, p)) for p in points @ turn.T / metres])
+
+    mesh = UsdGeom.Mesh.Define(stage, "/root/head")
+    mesh.CreatePointsAttr(tuples(vertices))
+    mesh.CreateFaceVertexCountsAttr([4] * len(quads))
+    mesh.CreateFaceVertexIndicesAttr([i for quad in quads for i in quad])
+    binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
+    targets = []
+    for name, delta in little_shapes(vertices).items():
+        shape = UsdSkel.BlendShape.Define(stage, f"/root/head/{name}")
+        moved = np.flatnonzero((delta != 0).any(axis=1))
+        shape.CreateOffsetsAttr(tuples(delta[moved] if sparse else delta))
+        if sparse:
+            shape.CreatePointIndicesAttr([int(i) for i in moved])
+        if inbetween:
+            half = shape.CreateInbetween("half")
+            half.SetWeight(0.5)
+            half.SetOffsets(tuples(delta[moved] if sparse else delta))
+        targets.append(shape.GetPath())
+    binding.CreateBlendShapesAttr(list(little_shapes(vertices)))
+    binding.CreateBlendShapeTargetsRel().SetTargets(targets)
+    stage.GetRootLayer().Save()
+    return stage
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("suffix", [".usda", ".usdc"])
+def test_points_and_offsets_are_read(tmp_path: Path, sparse: bool, suffix: str) -> None:
+    write_usd(tmp_path / f"head{suffix}", sparse=sparse)
+    vertices, _ = little_head()
+    shapes = read_usd(tmp_path / f"head{suffix}")
+    np.testing.assert_allclose(shapes.vertices, vertices, atol=1e-7)
+    assert shapes.faces[:2].tolist() == [[0, 5, 6], [0, 6, 1]]
+    for shape in shapes.shapes:
+        dense = np.zeros_like(vertices)
+        dense[shape.index] = shape.delta
+        np.testing.assert_allclose(dense, little_shapes(vertices)[shape.name], atol=1e-7)
+
+
+def test_unit_and_up_axis_of_the_stage_are_followed(tmp_path: Path) -> None:
+    write_usd(tmp_path / "head.usda", metres=0.01, up="Z")
+    rig = open_rig(tmp_path / "head.usda")
+    np.testing.assert_allclose(rig.neutral.numpy(), little_head()[0], atol=1e-6)
+
+
+def test_inbetweens_are_left_out_and_noted(tmp_path: Path) -> None:
+    write_usd(tmp_path / "head.usda", inbetween=True)
+    shapes = read_usd(tmp_path / "head.usda")
+    assert "inbetweens are left out: jawOpen" in shapes.notes
+    assert len(shapes.shapes) == 4
+
+
+def test_texture_coordinates_of_corners_split_points(tmp_path: Path) -> None:
+    from pxr import Sdf, UsdGeom
+
+    stage = write_usd(tmp_path / "head.usda")
+    mesh = UsdGeom.Mesh.Get(stage, "/root/head")
+    corners = 4 * 16
+    primvar = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, "faceVarying")
+    primvar.Set(
+        [(0.0, 0.0)] * (corners - 4) + [(0.5, 0.25)] * 4
+    )  # the last quad lies elsewhere in the texture
+    stage.GetRootLayer().Save()
+    shapes = read_usd(tmp_path / "head.usda")
+    assert len(shapes.vertices) == 25 + 3  # its three shared corners; the fourth is its own
+    assert shapes.weld[25:].tolist() == [18, 19, 23]
+    assert shapes.uv is not None
+    np.testing.assert_allclose(shapes.uv[[24, 25]], [[0.5, 0.75], [0.5, 0.75]])
+
+
+def _spoil(stage: Any, how: str) -> None:
+    from pxr import UsdGeom, UsdSkel
+
+    mesh = UsdGeom.Mesh.Get(stage, "/root/head")
+    shape = UsdSkel.BlendShape.Get(stage, "/root/head/jawOpen")
+    match how:
+        case "indices outside":
+            shape.GetPointIndicesAttr().Set([99] * len(shape.GetOffsetsAttr().Get()))
+        case "too few offsets":
+            shape.GetOffsetsAttr().Set([(0.0, 0.0, 0.0)])
+        case "bad faces":
+            mesh.GetFaceVertexCountsAttr().Set([3])
+        case "no mesh":
+            stage.RemovePrim("/root/head")
+        case "target missing":
+            stage.RemovePrim("/root/head/jawOpen")
+        case "names twice":
+            UsdSkel.BindingAPI(mesh).GetBlendShapesAttr().Set(["a", "b", "a", "c"])
+    stage.GetRootLayer().Save()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("indices outside", "offsets that do not fit the 25 points"),
+        ("too few offsets", "shape 'jawOpen' has 1 offsets"),
+        ("bad faces", "faces that do not fit its points"),
+        ("no mesh", "holds no polygon mesh"),
+        ("target missing", "blend shape 'jawOpen' is missing"),
+        ("names twice", "shape names used twice: a"),
+    ],
+)
+def test_broken_stages_are_refused_in_one_line(tmp_path: Path, how: str, said: str) -> None:
+    _spoil(write_usd(tmp_path / "head.usda"), how)
+    with pytest.raises(FormatError, match=said) as caught:
+        open_rig(tmp_path / "head.usda")
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_usd_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "head.usda").write_text("not a stage")
+    with pytest.raises(FormatError, match="this is not USD"):
+        open_rig(tmp_path / "head.usda")
+
+
+def test_layers_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
+    write_usd(tmp_path / "outside.usda")
+    (tmp_path / "rig").mkdir()
+    (tmp_path / "rig" / "head.usda").write_text("#usda 1.0\n(subLayers = [@../outside.usda@])\n")
+    with pytest.raises(FormatError, match="outside of its folder"):
+        open_rig(tmp_path / "rig" / "head.usda")
