@@ -34,6 +34,14 @@ def read_gltf(path: Path) -> ShapeSet:
         InputError: unreadable or too large.
         FormatError: malformed, compressed, without triangles, or targets that do not fit their mesh.
     """
+    try:
+        return _read(path)
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError) as error:
+        # Any value of the JSON may be of any type; this stands for a check of each against the schema.
+        raise FormatError(f"its JSON is not as glTF has it ({error})", where=path) from error
+
+
+def _read(path: Path) -> ShapeSet:
     file = GltfFile(path)
     merged = _Merged()
     for node, matrix in _nodes(file):
@@ -147,7 +155,7 @@ class _Merged:
         srgb = np.where(
             linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
         )
-        self.colours.append(np.round(np.clip(srgb, 0, 1) * 255).astype(np.uint8))
+        self.colours.append(np.round(np.clip(np.nan_to_num(srgb), 0, 1) * 255).astype(np.uint8))
         self.uv.append(uv)
         name = str(mesh.get("name") or "mesh")
         part = f"{name}/{material['name']}" if material.get("name") else name
@@ -278,7 +286,7 @@ def _welded(merged: _Merged) -> Array:
         merged.all_shapes()
     ):  # a hash of all displacements: what parts is not welded
         probe[shape.index] += shape.delta * np.sin(number + 1.0)
-    keys = np.round(np.concatenate([points, probe], axis=1) / size * 1e6).astype(np.int64)
+    keys = np.round(np.nan_to_num(np.concatenate([points, probe], axis=1) / size * 1e6)).clip(-1e15, 1e15)
     part = np.repeat(np.arange(len(merged.points)), [len(p) for p in merged.points])
     _, first, same = np.unique(np.column_stack([keys, part]), axis=0, return_index=True, return_inverse=True)
     return np.asarray(first[same.ravel()].astype(np.int64))

@@ -17,6 +17,7 @@ log = logging.getLogger("omote.rigs")
 
 MAX_VERTICES = 4_000_000
 MAX_SHAPES = 4096
+_VAST = 1e12  # coordinates from here on count as not finite: their squares overflow float32
 STILL = 1e-7
 """Share of the mesh's size below which a vertex counts as not moved."""
 
@@ -120,12 +121,12 @@ def check_shapes(shapes: ShapeSet, where: str | Path) -> ShapeSet:
         raise FormatError(
             f"shape names used twice: {listed(twice)}", where=where, remedy="Rename one of each."
         )
-    if not np.isfinite(shapes.vertices).all():
+    if not _usable(shapes.vertices):
         raise FormatError("the neutral mesh has coordinates that are not finite numbers", where=where)
     if shapes.faces.min() < 0 or shapes.faces.max() >= count:
         raise FormatError(f"faces point outside of the {count} vertices", where=where)
     for shape in shapes.shapes:
-        if not np.isfinite(shape.delta).all():
+        if not _usable(shape.delta):
             what = f"shape '{shape.name}' has coordinates that are not finite numbers"
             raise FormatError(what, where=where, remedy="Repair or leave out that shape.")
         if len(shape.index) and (shape.index[0] < 0 or shape.index[-1] >= count):
@@ -138,6 +139,10 @@ def check_shapes(shapes: ShapeSet, where: str | Path) -> ShapeSet:
         log.warning("%s: shapes that move nothing: %s", where, listed(empty))
         return shapes.noted(f"moves nothing: {listed(empty)}")
     return shapes
+
+
+def _usable(coordinates: Array) -> bool:
+    return bool(np.isfinite(coordinates).all() and (np.abs(coordinates) < _VAST).all())
 
 
 def repeated(names: Sequence[str]) -> list[str]:

@@ -116,7 +116,8 @@ def _scale(shapes: ShapeSet, unit: str, turn: Array) -> tuple[float, str]:
     if unit != "auto":
         return UNITS[unit], ""
     points = shapes.vertices[motion(shapes) > 0.1] @ turn.T
-    height = float(np.ptp(points[:, 1])) if len(points) else float(np.ptp(shapes.vertices, axis=0).max())
+    height = float(np.ptp(points[:, 1])) if len(points) else 0.0
+    height = height or float(np.ptp(shapes.vertices, axis=0).max()) or 1.0
     if shapes.metres is not None and _SPAN[0] <= height * shapes.metres <= _SPAN[1]:
         return (
             shapes.metres,
