@@ -1,0 +1,413 @@
+"""What brings what in rig inversion: small trainings of equal budget, measured on the same held-out samples.
+
+    python benchmarks/inversion_ablations.py -o ablations                      # renders its own data first (an hour)
+    python benchmarks/inversion_ablations.py -o ablations --wild data/wild --paper data/paper \
+        --wild-test data/wild_test --paper-test data/paper_test --samples 16000
+    python benchmarks/inversion_ablations.py -o ablations --only main,eyes --table
+
+Every run sees the same number of pairs of pictures, each once, in an order of its seed, by the same recipe of
+optimisation: only what its row names differs. A run whose result is there is not repeated; the one that was stopped
+goes on. Ends with one line of JSON: run -> mean numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import numpy as np
+
+RECIPES = ("wild", "paper")
+TRAIN_SEEDS, TEST_SEEDS = {"wild": 101, "paper": 102}, {"wild": 1101, "paper": 1102}
+METRICS = (
+    "control_mae",
+    "correlation",
+    "r2",
+    "within_percent",
+    "gaze_degrees",
+    "vertex_median_mm",
+    "hard_mae",
+)
+HEADINGS = ("control MAE", "correlation", "R²", "within 0.1 %", "gaze °", "vertices mm", "hard MAE")
+DIGITS = (4, 3, 3, 1, 2, 2, 4)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row: what it is called, and how it differs from the main one."""
+
+    name: str
+    title: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    loss: str = "both"
+    recipe: str = "wild"
+    start: str = ""
+    seeds: int = 1
+
+
+RUNS = (
+    Run("main", "main: RGB and normals, both losses, all trained, eye branch, recipe wild", seeds=3),
+    Run("rgb", "RGB only", {"modalities": ("rgb",), "modality_dropout": (0.0, 0.0)}),
+    Run("normals", "normals only", {"modalities": ("normal",), "modality_dropout": (0.0, 0.0)}),
+    Run("no_dropout", "without modality dropout", {"modality_dropout": (0.0, 0.0)}),
+    Run("controls", "control loss only", loss="controls"),
+    Run("mesh", "mesh loss only", loss="mesh"),
+    Run("no_eyes", "without the eye branch", {"eye_branch": False}),
+    Run("paper", "recipe paper", recipe="paper"),
+    Run("frozen_random", "three stages frozen, random", {"frozen_stages": 3}),
+    Run("tuned", "all fine-tuned, from the weights of recipe paper", start="paper"),
+    Run("frozen", "three stages frozen, at the weights of recipe paper", {"frozen_stages": 3}, start="paper"),
+    Run("resnet50", "ResNet-50", {"backbone": "resnet50"}),
+)
+
+
+class Bench:
+    """Data, budget and folders that all runs share."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from omote.models.inversion import InversionConfig
+        from omote.rigs.facs import load_rig
+
+        self.options, self.out = options, Path(options.output)
+        self.rig = load_rig()
+        self.base = replace(InversionConfig.shipped(self.rig.space, self.rig.name), size=options.size)
+        self.ends = time.monotonic() + 3600 * options.hours
+        (self.out / "results").mkdir(parents=True, exist_ok=True)
+
+    def result(self, run: Run, seed: int) -> Path:
+        """Where the numbers of a run are kept."""
+        return self.out / "results" / f"{run.name}-{seed}.json"
+
+    # ---- data ---------------------------------------------------------------------------------------------------
+
+    def folders(self, recipe: str, kind: str) -> list[Path]:
+        """Shards of a recipe for "train" or "test": those that were named, or rendered ones."""
+        given = getattr(self.options, recipe if kind == "train" else f"{recipe}_test")
+        if given:
+            return [Path(folder) for folder in given]
+        count = self.options.samples if kind == "train" else self.options.held_out
+        seed = (TRAIN_SEEDS if kind == "train" else TEST_SEEDS)[recipe]
+        folder = self.out / "data" / f"{recipe}_{kind}"
+        self._render(folder, recipe, count, seed)
+        return [folder]
+
+    def _render(self, folder: Path, recipe: str, count: int, seed: int) -> None:
+        import multiprocessing
+
+        from omote.training.datasets.shards import write_info
+        from omote.training.datasets.synthetic import SynthOptions
+
+        made = SynthOptions(recipe=recipe, count=count, seed=seed, size=256, per_shard=256, vertices=False)
+        info = made.describe(self.rig)
+        write_info(folder, info)
+        missing = [k for k, name in enumerate(info.shard_names()) if not (folder / name).exists()]
+        if missing:
+            print(f"rendering {count} samples of recipe {recipe} to {folder}", flush=True)
+            with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+                pool.starmap(_shard, [(made, folder, number) for number in missing])
+
+    def crops(self, recipe: str) -> dict[str, np.ndarray]:
+        """All training pairs of a recipe as the network sees them, made once: varied crops, controls, identity."""
+        folder = self.out / "crops" / f"{recipe}_{self.options.size}"
+        done = folder / f"{self.options.samples}.json"
+        if not done.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            began, stored = time.monotonic(), {}
+            for number, sample in enumerate(self._varied(recipe)):
+                for name, value in sample.items():
+                    if name not in stored:
+                        shape = (self.options.samples, *value.shape)
+                        stored[name] = np.lib.format.open_memmap(
+                            folder / f"{name}.npy", "w+", value.dtype, shape
+                        )
+                    stored[name][number] = value
+                if number % 2000 == 1999:
+                    print(f"{recipe}: {number + 1} crops, {time.monotonic() - began:.0f} s", flush=True)
+            for array in stored.values():
+                array.flush()
+            done.write_text(json.dumps(sorted(stored)))
+        names = json.loads(done.read_text())
+        return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+
+    def _varied(self, recipe: str) -> Iterator[dict[str, Any]]:
+        from omote.training.datasets.loader import InversionData
+
+        mirror = self.rig.identity_mirror.numpy()
+        data = InversionData(
+            self.folders(recipe, "train"),
+            self.base,
+            split="all",
+            space=self.rig.space,
+            identity_mirror=mirror,
+        )
+        left = self.options.samples
+        while left:
+            for sample in data:
+                yield sample
+                left -= 1
+                if not left:
+                    return
+            data.epoch += 1
+
+    # ---- training and measuring -------------------------------------------------------------------------------------
+
+    def train(self, run: Run, seed: int) -> tuple[Path, dict[str, float]]:
+        """Train one run, or go on with it; its weights and what it took."""
+        from omote.models.inversion import load_checkpoint
+        from omote.training.inversion import InversionOptions, make_net, shipped_recipe, train_inversion
+        from omote.training.schedule import Budget, LearningRate
+
+        data, batch = self.crops(run.recipe), self.options.batch
+        config = replace(self.base, **run.changes)
+        net = make_net(config, seed=seed)
+        if run.start:
+            start = load_checkpoint(self.out / "runs" / f"{run.start}-0" / "model.safetensors")
+            net.load_state_dict(start.state_dict())
+        steps = self.options.samples // batch
+        engine = shipped_recipe(
+            Budget(steps=steps),
+            rate=LearningRate(self.options.lr, warmup=steps // 10, cosine=True),
+            seed=seed,
+            threads=self.options.threads,
+            ema=0.99,
+        )
+        options = InversionOptions(
+            data=(), batch=batch, loss=run.loss, mesh_samples=8, validation=0, workers=0, seed=seed
+        )
+        # A network that sees one modality is not handed the other.
+        names = [n for n in data if n in ("controls", "identity") or any(m in n for m in config.modalities)]
+
+        def samples(split: str, epoch: int) -> Iterable[dict[str, Any]]:
+            order = np.random.default_rng([seed, epoch]).permutation(self.options.samples)
+            return ({name: data[name][i] for name in names} for i in order)
+
+        def tell(kind: str, numbers: Any) -> None:
+            if kind == "step" and numbers["step"] % 100 == 0:
+                speed = numbers["images_per_second"]
+                print(
+                    f"  step {numbers['step']} of {steps}, loss {numbers['loss']:.4f}, {speed:.0f} pairs/s",
+                    flush=True,
+                )
+
+        folder = self.out / "runs" / f"{run.name}-{seed}"
+        place = train_inversion(net, self.rig, options, engine, folder, samples=samples, tell=tell)
+        parameters = sum(p.numel() for p in net.parameters())
+        took = {"seconds": place.seconds, "pairs": float(place.step * batch), "parameters": float(parameters)}
+        return folder / "model.safetensors", took
+
+    def measure(self, methods: Sequence[Any], recipe: str) -> dict[str, dict[str, float]]:
+        """Method -> numbers on the held-out samples of a recipe."""
+        from omote.evaluation.inversion import evaluate
+        from omote.evaluation.inversion_samples import read_samples
+
+        samples = read_samples(self.folders(recipe, "test"), self.rig)
+        report = evaluate(samples, methods, self.rig, recipe=recipe, limit=self.options.held_out)
+        return {name: {k: float(v) for k, v in s.flat().items()} for name, s in report.scores.items()}
+
+    def do(self, run: Run, seed: int) -> None:
+        """Train and measure, unless that was done."""
+        from omote.evaluation.inversion_methods import Network
+
+        path = self.result(run, seed)
+        if path.exists():
+            return
+        print(f"{run.name}, seed {seed}: {run.title}", flush=True)
+        weights, took = self.train(run, seed)
+        network = Network.load(weights, self.rig.space, self.rig.name)
+        methods = [network, *(network.alone() if run.name == "main" else ())]
+        found: dict[str, Any] = {"run": run.name, "seed": seed, **took}
+        for recipe in RECIPES:
+            scores = self.measure(methods, recipe)
+            found[recipe] = scores.pop("network")
+            if scores:
+                found[f"{recipe}_alone"] = scores
+        _write(path, found)
+        print(f"  {_short(found['wild'])}", flush=True)
+
+    def baselines(self) -> None:
+        """Mean controls, nearest neighbour in the same training pairs, landmark fit; of each recipe."""
+        from itertools import islice
+
+        from omote.evaluation.inversion_methods import LandmarkFit, MeanControls, NearestNeighbour
+        from omote.evaluation.inversion_samples import read_samples
+
+        for recipe in RECIPES:
+            path = self.out / "results" / f"baselines-{recipe}.json"
+            if path.exists():
+                continue
+            print(f"baselines, recipe {recipe}", flush=True)
+            seen = read_samples(self.folders(recipe, "train"), self.rig)
+            nearest = NearestNeighbour(islice(seen, self.options.samples))
+            _write(path, self.measure([MeanControls(nearest.controls), nearest, LandmarkFit()], recipe))
+
+
+def _shard(options: Any, folder: Path, number: int) -> None:
+    import torch
+
+    from omote.rigs.facs import load_rig
+    from omote.training.datasets.synthetic import make_shard
+
+    torch.set_num_threads(1)
+    make_shard(load_rig(), options, folder, number)
+
+
+def _write(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(value, indent=1))
+    temporary.replace(path)
+
+
+def _short(numbers: dict[str, float]) -> str:
+    return ", ".join(f"{name} {numbers[name]:.4g}" for name in METRICS)
+
+
+# ---- what is told ----------------------------------------------------------------------------------------------------
+
+
+def results(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Run -> what its seeds reached."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in RUNS:
+        paths = sorted((out / "results").glob(f"{run.name}-[0-9]*.json"))
+        if paths:
+            found[run.name] = [json.loads(path.read_text()) for path in paths]
+    return found
+
+
+def table(out: Path, recipe: str) -> list[str]:
+    """Lines of a Markdown table: every run and baseline on the held-out samples of a recipe."""
+    done = results(out)
+    rows: list[tuple[str, list[dict[str, float]], float]] = []
+    for run in RUNS:
+        for_run = done.get(run.name, [])
+        if not for_run:
+            continue
+        minutes = float(np.mean([each["seconds"] for each in for_run])) / 60
+        rows.append((run.title, [each[recipe] for each in for_run], minutes))
+        for name in for_run[0].get(f"{recipe}_alone", {}):
+            alone = [each[f"{recipe}_alone"][name] for each in for_run]
+            rows.append((f"main, shown {name.partition(', ')[2]}", alone, np.nan))
+    path = out / "results" / f"baselines-{recipe}.json"
+    if path.exists():
+        rows += [(name, [numbers], np.nan) for name, numbers in json.loads(path.read_text()).items()]
+    lines = ["| | " + " | ".join(HEADINGS) + " | minutes |", "|---|" + "---:|" * (len(HEADINGS) + 1)]
+    for title, numbers, minutes in rows:
+        cells = [
+            _cell([n[key] for n in numbers], digits) for key, digits in zip(METRICS, DIGITS, strict=True)
+        ]
+        lines.append(
+            f"| {title} | " + " | ".join(cells) + f" | {'' if np.isnan(minutes) else f'{minutes:.1f}'} |"
+        )
+    return lines
+
+
+def _cell(values: Sequence[float], digits: int) -> str:
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
+def plots(out: Path, folder: Path) -> list[Path]:
+    """``inversion_ablations.png`` and ``inversion_regions.png`` in ``folder``."""
+    from matplotlib.figure import Figure
+
+    done = results(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [run.name for run in RUNS if run.name in done]
+    shown = (
+        ("correlation", "correlation"),
+        ("gaze_degrees", "gaze error, degrees"),
+        ("vertex_median_mm", "vertices, mm"),
+    )
+    figure = Figure(figsize=(10, 0.33 * len(names) + 1.1), layout="constrained")
+    places = np.arange(len(names))[::-1]
+    for column, (metric, label) in enumerate(shown):
+        axes = figure.add_subplot(1, 3, column + 1)
+        values = [[each["wild"][metric] for each in done[name]] for name in names]
+        spread = [np.std(v, ddof=1) if len(v) > 1 else 0 for v in values]
+        colours = ["#c8501e" if name == "main" else "#b8bcc2" for name in names]
+        axes.barh(places, [np.mean(v) for v in values], 0.72, xerr=spread, color=colours)
+        axes.set_yticks(places, names if column == 0 else [""] * len(names), fontsize=8)
+        axes.set_title(label, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "inversion_ablations.png", dpi=130)
+    return [folder / "inversion_ablations.png"]
+
+
+def fill(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Put lines between ``<!-- name -->`` and ``<!-- /name -->`` of a page."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    text = page.read_text(encoding="utf-8")
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{page} has no {begin} ... {end}")
+    body = "\n".join(lines)
+    page.write_text(f"{before}{begin}\n\n{body}\n\n{end}{after}", encoding="utf-8")
+
+
+def main() -> None:
+    """Run what is missing; print and write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-o", "--output", default="ablations", help="folder of data, runs and results")
+    for recipe in RECIPES:
+        parser.add_argument(
+            f"--{recipe}", action="append", metavar="DIR", help=f"training shards, recipe {recipe}"
+        )
+        parser.add_argument(f"--{recipe}-test", action="append", metavar="DIR", help="held-out shards")
+    parser.add_argument("--samples", type=int, default=16_000, help="pairs that every run sees")
+    parser.add_argument("--held-out", type=int, default=400, help="samples to measure on, of each recipe")
+    parser.add_argument("--size", type=int, default=128, help="px of the face crop")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=7e-4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--hours", type=float, default=1e9, help="begin no run after so many hours")
+    parser.add_argument("--only", default="", help="runs, separated by commas; baselines is one of them")
+    parser.add_argument("--table", action="store_true", help="run nothing; only write tables and plots")
+    parser.add_argument(
+        "--docs", metavar="PAGE", help="fill the tables of this page, plots into images/ beside it"
+    )
+    options = parser.parse_args()
+    out = Path(options.output)
+    if not options.table:
+        bench = Bench(options)
+        wanted = options.only.split(",") if options.only else [*(run.name for run in RUNS), "baselines"]
+        most = max(run.seeds for run in RUNS)
+        queue = [
+            (run, seed) for seed in range(most) for run in RUNS if seed < run.seeds and run.name in wanted
+        ]
+        for run, seed in queue:
+            if time.monotonic() < bench.ends:
+                bench.do(run, seed)
+        if "baselines" in wanted and time.monotonic() < bench.ends:
+            bench.baselines()
+    text: list[str] = []
+    for recipe in RECIPES:
+        text += [f"Held-out samples of recipe {recipe}:", "", *table(out, recipe), ""]
+    (out / "ablations.md").write_text("\n".join(text), encoding="utf-8")
+    print("\n".join(text))
+    page = Path(options.docs) if options.docs else None
+    plots(out, out if page is None else page.parent / "images")
+    if page is not None:
+        fill(page, "ablations", text[:-1])
+    summary = {
+        name: {
+            recipe: {m: round(float(np.mean([s[recipe][m] for s in seeds])), 5) for m in METRICS}
+            for recipe in RECIPES
+        }
+        for name, seeds in results(out).items()
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
