@@ -170,7 +170,8 @@ class FaceDetector:
                 continue
             for face in _distinct(look(image, view)):
                 if calls < MAX_SEARCH_CALLS and not any(_same(face, other) for other in faces):
-                    again = look(image, _close_up(face, turns=_turns(face)))
+                    close = replace(_close_up(face, turns=_turns(face)), equalised=view.equalised)
+                    again = look(image, close)
                     calls += 1
                     faces += [other for other in again if _same(other, face)][:1]
             calls += 1
