@@ -83,7 +83,7 @@ class SynthArgs:
         write_info(self.output, info)
         names = info.shard_names()
         missing = [k for k, name in enumerate(names) if not (self.output / name).exists()]
-        tasks = [_Shard(self.rig, options, self.output, number) for number in missing]
+        tasks = [Shard(self.rig, options, self.output, number) for number in missing]
         made, failed = 0, None
         with console.progress_bar(quiet=self.json) as progress:
             bar = progress.add_task("samples", total=len(missing) * self.per_shard)
@@ -94,7 +94,7 @@ class SynthArgs:
                 progress.update(bar, completed=sum(done.values()))
 
             jobs = self.jobs or batch.available_cores()
-            for _, outcome in batch.run_batch(tasks, _render_shard, jobs=jobs, on_progress=on_progress):
+            for _, outcome in batch.run_batch(tasks, render_shard, jobs=jobs, on_progress=on_progress):
                 if isinstance(outcome, batch.WorkerLost):
                     outcome = {"made": 0, "error": "a worker was killed", "exit_code": 1}
                 made += outcome["made"]
@@ -121,7 +121,9 @@ class SynthArgs:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
+    """One shard to render: the rig, the options and folder of the data set, and which."""
+
     rig: str
     options: SynthOptions
     folder: Path
@@ -135,7 +137,8 @@ def _rig(source: str) -> Rig:
     return open_rig(source)
 
 
-def _render_shard(task: _Shard, report: Report) -> dict[str, Any]:
+def render_shard(task: Shard, report: Report) -> dict[str, Any]:
+    """Render one shard; gives how many samples were ``made``, the ``error`` if any, and its ``exit_code``."""
     import torch
 
     from omote.training.datasets.synthetic import make_shard
