@@ -89,10 +89,11 @@ def load_state(path: Path, options: Mapping[str, Any]) -> tuple[Position, dict[s
     ) as e:
         remedy = "Start again with --overwrite."
         raise FormatError("the state of a training cannot be read from it", where=path, remedy=remedy) from e
+    old, new = _flat(before), _flat(options)
     differing = [
-        f"{name} {_short(before.get(name))} -> {_short(options.get(name))}"
-        for name in sorted({*before, *options})
-        if before.get(name) != options.get(name)
+        f"{name} {_short(old.get(name))} -> {_short(new.get(name))}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
     ]
     if differing:
         remedy = "Use the same options, another output folder, or --overwrite to start again."
@@ -115,6 +116,15 @@ def restore_random_state(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options within options become entries of their own: {"rate": {"peak": 1}} is {"rate.peak": 1}."""
+    made: dict[str, Any] = {}
+    for name, value in options.items():
+        inner = {f"{name}.{n}": v for n, v in value.items()} if isinstance(value, Mapping) else {name: value}
+        made |= inner
+    return made
 
 
 def _short(value: Any) -> str:
