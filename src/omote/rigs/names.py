@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 from omote.controls.space import Side
 
@@ -20,16 +21,22 @@ _SIDES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"^(.*[_.\- :])@()([_.\- :].*)$", "l", "r"),
         (r"^()@()([_.\- :].*)$", "L", "R"),  # L_brow_down
         (r"^()@()([_.\- :].*)$", "l", "r"),
-        (r"^(.*[a-z])@()([A-Z0-9_].*)?$", "L", "R"),  # browRaiseInL, browLateralL_01
+        (r"^(.*[a-z][UD]?)@()([A-Z0-9_].*)?$", "L", "R"),  # browRaiseInL, mouthFunnelUL, browLateralL_01
     )
 )
+_BOTH = re.compile(r"^(.*)(Left|Right)_?([LR])$")  # eyeLookLeftR: the right eye looks left
+_SWAP = {"Left": "Right", "Right": "Left", "L": "R", "R": "L"}
 
 
+@lru_cache(4096)
 def split_side(name: str) -> tuple[str, Side, str] | None:
     """(before, "L" or "R", after) of a name that says its side, or None.
 
     Left and right are taken as the subject's own, as rigs use them.
     """
+    both = _BOTH.match(name)
+    if both:
+        return name[:-1], "L" if both.group(3) == "L" else "R", ""
     for pattern, left, right in _SIDES:
         match = pattern.match(name)
         if match is None:
@@ -49,6 +56,11 @@ def side_of(name: str) -> Side:
 
 def other_side(name: str, names: Collection[str]) -> str | None:
     """The partner of ``name`` among ``names``, or None where there is none."""
+    both = _BOTH.match(name)
+    if both:
+        partner = name[: both.start(2)] + _SWAP[both.group(2)] + name[both.end(2) : -1] + _SWAP[both.group(3)]
+        if partner in names:
+            return partner
     for pattern, left, right in _SIDES:
         match = pattern.match(name)
         if match is None:
