@@ -1,0 +1,153 @@
+"""Heads of others: names, ranks, and a head of our own exported with ARKit shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from omote.controls import ARKIT52, FACS102
+from omote.errors import InputError, WeightsError
+from omote.evaluation.expressions import (
+    Picture,
+    arkit_name,
+    is_pictures,
+    rank_expressions,
+    rank_of,
+    read_pictures,
+    rig_pictures,
+)
+from omote.evaluation.inversion_methods import Sample
+from omote.media import write_image
+from omote.performance import Camera, Performance
+from omote.rigs.open import open_rig
+from omote.rigs.protocol import Rig
+from omote.weights import locate
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        *((n, n) for n in ("jawOpen", "mouthLeft", "browInnerUp", "tongueOut")),
+        ("browInnerUp_L", "browInnerUp"),
+        ("cheekPuff_R", "cheekPuff"),
+        ("EyeBlink_L", "eyeBlinkLeft"),
+        ("mouth_smile_right", "mouthSmileRight"),
+        ("head.jaw_left", "jawLeft"),
+        ("noseSneer_R", "noseSneerRight"),
+        ("corner_pull_L", None),
+        ("wrinkle", None),
+    ],
+)
+def test_names(name: str, meant: str | None) -> None:
+    assert arkit_name(name) == meant
+
+
+def test_rank_by_hand() -> None:
+    values = np.array([0.1, 0.7, 0.3, 0.7], np.float32)
+    assert rank_of(values, 2) == (3, pytest.approx(-0.4))
+    assert rank_of(values, 1) == (2, 0.0)  # equal ones count against it
+    assert rank_of(np.array([0.0, 0.9, 0.2], np.float32), 1) == (1, pytest.approx(0.7))
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    """The embedded rig, another identity, as a GLB with ARKit shapes."""
+    from omote.export.gltf import write_glb
+
+    who = np.random.default_rng(5).normal(0, 1, 90).astype(np.float32)
+    zero = np.zeros((1, 3), np.float32)
+    still = Performance(
+        space=FACS102,
+        controls=np.zeros((1, 102), np.float32),
+        head_rotation=zero,
+        head_translation=zero - np.float32([0, 0, 0.6]),
+        confidence=np.ones(1, np.float32),
+        times=np.zeros(1),
+        camera=Camera(800, (256, 256), (512, 512)),
+        identity={"facs": who},
+    )
+    path = tmp_path_factory.mktemp("head") / "other.glb"
+    write_glb(still, path, targets="arkit", eyes="morphs")
+    return open_rig(path)
+
+
+class Guesser:
+    """Says in turn what it is told to say."""
+
+    name = "guesser"
+
+    def __init__(self, answers: Sequence[NDArray[np.float32]]) -> None:
+        self.answers = list(answers)
+
+    def predict(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """(1, 102) the next answer."""
+        return self.answers.pop(0)[None]
+
+
+def test_a_head_shows_each_expression(head: Rig) -> None:
+    pictures = rig_pictures(head, size=96)
+    rest, first = next(pictures), next(pictures)
+    assert (rest.name, rest.arkit) == ("neutral", None)
+    assert first.arkit == head.space.names[0]
+    assert rest.rgb.shape == (96, 96, 3)
+    changed = np.abs(rest.rgb.astype(int) - first.rgb).max(2) > 8
+    rows, columns = np.nonzero(changed)
+    assert 0.2 * 96 < rows.mean() < 0.8 * 96
+    assert 0.2 * 96 < columns.mean() < 0.8 * 96
+    assert rest.normal is not None
+    np.testing.assert_array_equal(rest.rgb[0, 0], 128)  # nothing is there
+    assert np.abs(rest.normal[0, 0].astype(int) - (128, 128, 255)).max() <= 1
+
+
+def test_ranking_of_a_head(head: Rig) -> None:
+    """Right for the jaw; for the blink the other eye leads by a constant that resting takes away."""
+    try:
+        locate("face_landmarker", download=False)
+    except WeightsError as missing:
+        pytest.skip(str(missing))
+    rest = next(rig_pictures(head, size=256))
+    shown = [Picture(n, n, rest.rgb, rest.normal) for n in ("jawOpen", "eyeBlinkLeft")]
+    answers = np.zeros((3, 102), np.float32)
+    answers[:, FACS102.index("lid_close_R")] = 0.5
+    answers[1, FACS102.index("jaw_open")] = 0.9
+    answers[2, FACS102.index("lid_close_L")] = 0.4
+    report = rank_expressions([rest, *shown], Guesser(answers), left_out=("ears",))
+    jaw, blink = report.rows
+    assert (jaw.rank, jaw.relative_rank, jaw.found) == (1, 1, True)
+    assert jaw.margin == pytest.approx(0.4)
+    assert (blink.rank, blink.leader, blink.relative_rank) == (2, "eyeBlinkRight", 1)
+    assert blink.relative_margin == pytest.approx(0.4)
+    summary = report.summary()
+    assert summary["top1_percent"] == 50
+    assert summary["top3_percent"] == summary["relative_top1_percent"] == 100
+    blank = Picture("blank", "jawOpen", np.full_like(rest.rgb, 128), None)
+    assert not rank_expressions([rest, blank], Guesser(answers)).rows[0].found
+    with pytest.raises(InputError, match="no face"):
+        rank_expressions([blank], Guesser(answers))
+    with pytest.raises(InputError, match="at rest"):
+        rank_expressions([shown[0]], Guesser(answers))
+
+
+def test_every_arkit_shape_of_the_export_is_known(head: Rig) -> None:
+    assert {arkit_name(name) for name in head.space.names} == set(ARKIT52.names)
+
+
+def test_pictures_of_a_folder(tmp_path: Path) -> None:
+    assert not is_pictures(tmp_path / "no.glb")
+    assert not is_pictures(tmp_path)
+    grey = np.full((40, 50, 3), 90, np.uint8)
+    for name in ("jawOpen", "jawOpen_normal", "browInnerUp_L", "notes"):
+        write_image(tmp_path / f"{name}.png", grey)
+    assert is_pictures(tmp_path)
+    with pytest.raises(InputError, match="at rest"):
+        read_pictures(tmp_path)
+    write_image(tmp_path / "Neutral.png", grey)
+    read = read_pictures(tmp_path)
+    assert [(p.name, p.arkit) for p in read] == [
+        ("Neutral", None), ("browInnerUp_L", "browInnerUp"), ("jawOpen", "jawOpen"),
+    ]  # fmt: skip
+    assert [p.normal is not None for p in read] == [False, False, True]
