@@ -23,6 +23,7 @@ from omote.geometry.alignment import align
 from omote.performance import Camera
 from omote.rigs.contours import BROW, OVAL
 from omote.rigs.landmarks import COUNT, LandmarkEmbedding, load_landmarks
+from omote.rigs.protocol import Rig
 
 Array = npt.NDArray[Any]
 
@@ -105,6 +106,30 @@ def mesh_landmarks(
     found = _find(_Studio(points, triangles, albedo, uv, weld), focus, painted=albedo is not None)
     if place is not None:
         _store(place, found)
+    return found
+
+
+def rig_landmarks(rig: Rig) -> LandmarkEmbedding:
+    """The rig's own embedding, or the one found on its neutral head, which is then kept as ``rig.landmarks``.
+
+    Raises:
+        NoFaceError: no face is found on its renders.
+        WeightsError: the landmarker's model file is missing.
+    """
+    if rig.landmarks is not None:
+        return rig.landmarks
+    from omote.rigs.inspection import control_ends
+    from omote.rigs.regions import face_region
+
+    neutral, _ = control_ends(rig)
+    found = mesh_landmarks(
+        neutral,
+        rig.faces.numpy(),
+        albedo=getattr(rig, "colours", None),
+        weld=rig.weld.numpy(),
+        focus=face_region(rig),
+    )
+    vars(rig)["landmarks"] = found
     return found
 
 

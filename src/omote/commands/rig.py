@@ -1,4 +1,4 @@
-"""``omote rig``: the embedded head and its controls."""
+"""``omote rig``: the embedded head and its controls, and rigs of your own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import Flag
+from omote.commands.rig_inspect import RigInspectArgs
+from omote.commands.rig_map import RigMapArgs
 
 if TYPE_CHECKING:
     from omote.controls import Control
@@ -92,16 +94,20 @@ class RigShowArgs:
 
 @dataclass(frozen=True)
 class RigArgs:
-    """The embedded head and its 102 controls: list them, or draw them all.
+    """Rigs: the embedded head and its 102 controls, and heads of your own.
 
     Examples:
       omote rig list "lip_*"
       omote rig show -o sheet.png
+      omote rig inspect head.glb -o sheet.png
+      omote rig map head.glb --to arkit52
     """
 
     command: (
         Annotated[RigListArgs, tyro.conf.subcommand("list")]
         | Annotated[RigShowArgs, tyro.conf.subcommand("show")]
+        | Annotated[RigInspectArgs, tyro.conf.subcommand("inspect")]
+        | Annotated[RigMapArgs, tyro.conf.subcommand("map")]
     )
 
     def run(self) -> int:

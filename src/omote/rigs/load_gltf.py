@@ -87,7 +87,7 @@ class _Merged:
         """Add the mesh of a node whose global transform is ``matrix`` (4, 4)."""
         mesh = file.item("meshes", node["mesh"])
         primitives = [p for p in _list(file, mesh, "primitives") if p.get("mode", 4) in _TRIANGLES]
-        names = _target_names(file, mesh, primitives)
+        names = mesh_target_names(file, mesh)
         twice = repeated(names)
         if twice:
             what = f"mesh '{mesh.get('name', node['mesh'])}' has target names used twice: {listed(twice)}"
@@ -264,8 +264,13 @@ def _triangles(file: GltfFile, primitive: dict[str, Any], count: int) -> Array:
     return np.asarray(faces[(a != b) & (b != c) & (a != c)])
 
 
-def _target_names(file: GltfFile, mesh: dict[str, Any], primitives: list[dict[str, Any]]) -> list[str]:
-    """Names of a mesh's targets: of the mesh, of a primitive, else numbers."""
+def mesh_target_names(file: GltfFile, mesh: dict[str, Any]) -> list[str]:
+    """Names of a mesh's targets: as the mesh says, else as a primitive does, else numbers.
+
+    Raises:
+        FormatError: there are absurdly many.
+    """
+    primitives = _list(file, mesh, "primitives")
     most = max((len(_list(file, p, "targets")) for p in primitives), default=0)
     if most > MAX_SHAPES:
         raise FormatError(f"holds {most} morph targets; at most {MAX_SHAPES} are read", where=file.path)

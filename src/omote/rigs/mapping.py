@@ -64,10 +64,15 @@ class NameMapping:
                     raise InputError(f"'{name}' has a weight of {weight} on '{target}'", where="mapping")
 
     @classmethod
-    def by_name(cls, rig: ControlSpace, to: ControlSpace) -> NameMapping:
+    def by_name(
+        cls,
+        rig: ControlSpace,
+        to: ControlSpace,
+        combinations: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> NameMapping:
         """The mapping that the names alone give; `matching` tells what they did not."""
         matching = match_names(rig.names, to)
-        return cls(rig, to, matching.rows, matching=matching)
+        return cls(rig, to, matching.rows, combinations or {}, matching)
 
     @property
     def unreached(self) -> tuple[str, ...]:

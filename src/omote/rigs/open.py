@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omote.errors import InputError
+from omote.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     from omote.rigs.blendshapes import BlendshapeRig
@@ -16,7 +16,9 @@ GLTF = (".glb", ".gltf", ".vrm")
 USD = (".usd", ".usda", ".usdc", ".usdz")
 
 
-def open_rig(source: str | Path, *, unit: str = "auto", axes: str = "auto") -> Rig:
+def open_rig(
+    source: str | Path, *, unit: str = "auto", axes: str = "auto", mapping: str | Path | None = None
+) -> Rig:
     """The rig called ``source``.
 
     Args:
@@ -24,6 +26,7 @@ def open_rig(source: str | Path, *, unit: str = "auto", axes: str = "auto") -> R
             shapes, or a .usd, .usda, .usdc or .usdz file with blend shapes.
         unit: of a file: "auto", or one of `omote.rigs.units.UNITS` such as "cm".
         axes: of a file: "auto", or its up and forward axes such as "+z-y".
+        mapping: a mapping file (`omote.rigs.mapping`) that names the combination shapes; default: by their names.
 
     Raises:
         InputError: there is no such file, or its kind is not known.
@@ -33,10 +36,12 @@ def open_rig(source: str | Path, *, unit: str = "auto", axes: str = "auto") -> R
 
     if str(source) == "facs":
         return load_rig()
-    return open_blendshapes(source, unit=unit, axes=axes)
+    return open_blendshapes(source, unit=unit, axes=axes, mapping=mapping)
 
 
-def open_blendshapes(source: str | Path, *, unit: str = "auto", axes: str = "auto") -> BlendshapeRig:
+def open_blendshapes(
+    source: str | Path, *, unit: str = "auto", axes: str = "auto", mapping: str | Path | None = None
+) -> BlendshapeRig:
     """The rig of a file or a folder of shapes; see `open_rig`.
 
     Raises:
@@ -49,7 +54,17 @@ def open_blendshapes(source: str | Path, *, unit: str = "auto", axes: str = "aut
 
     path = Path(source)
     shapes = check_shapes(read_shapes(path), path)
-    return BlendshapeRig(to_head_space(shapes, unit=unit, axes=axes))
+    combinations = None
+    if mapping is not None:
+        from omote.rigs.mapping import read_combinations, read_document
+
+        combinations = read_combinations(mapping, read_document(mapping)) or None
+    try:
+        return BlendshapeRig(to_head_space(shapes, unit=unit, axes=axes), combinations)
+    except InputError as error:
+        if mapping is None:
+            raise
+        raise FormatError(error.what, where=mapping, remedy=error.remedy) from None
 
 
 def read_shapes(path: Path) -> ShapeSet:
