@@ -243,14 +243,9 @@ class InversionTask:
         ahead: dict[str, Any] = {}
         if self.options.workers and self.samples == self._stored:
             ahead = {"num_workers": self.options.workers, "worker_init_fn": _deaf, "prefetch_factor": 3}
-        loader: Any = DataLoader(
-            _Stream(self.samples, split, epoch),
-            batch_size=self.options.batch,
-            drop_last=drop_last,
-            collate_fn=_collate,
-            generator=torch.Generator().manual_seed((self.options.seed << 32) + epoch),
-            **ahead,
-        )
+        stream = _Stream(self.samples, split, epoch, self.options.batch, drop_last)
+        chance = torch.Generator().manual_seed((self.options.seed << 32) + epoch)
+        loader: Any = DataLoader(stream, batch_size=None, generator=chance, **ahead)
         for batch in loader:
             if isinstance(batch, OmoteError):
                 raise batch
@@ -276,23 +271,22 @@ class InversionTask:
 
 
 class _Stream(torch.utils.data.IterableDataset[Any]):
-    """Samples of one pass; what goes wrong travels as a value, so that a worker process does not wrap it."""
+    """Batches of one pass; what goes wrong travels as a value, so that a worker process does not wrap it."""
 
-    def __init__(self, samples: Samples, split: str, epoch: int) -> None:
+    def __init__(self, samples: Samples, split: str, epoch: int, batch: int, drop_last: bool) -> None:
         self.samples, self.split, self.epoch = samples, split, epoch
+        self.batch, self.drop_last = batch, drop_last
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch | OmoteError]:
+        from omote.training.datasets.loader import collate
+
         try:
-            yield from self.samples(self.split, self.epoch)
+            stored = iter(self.samples(self.split, self.epoch))
+            while group := list(itertools.islice(stored, self.batch)):
+                if len(group) == self.batch or not self.drop_last:
+                    yield collate(group)
         except OmoteError as error:
             yield error
-
-
-def _collate(samples: list[Any]) -> Any:
-    from omote.training.datasets.loader import collate
-
-    errors = [sample for sample in samples if isinstance(sample, OmoteError)]
-    return errors[0] if errors else collate(samples)
 
 
 def _deaf(worker: int) -> None:

@@ -1,0 +1,276 @@
+"""Training an inversion network: what it is shown, what it learns, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from omote.cli import main
+from omote.controls import Control, ControlSpace
+from omote.errors import FormatError, InputError, WeightsError
+from omote.models.inversion import InversionConfig, InversionNet, load_checkpoint, read_description
+from omote.training.curves import Log
+from omote.training.datasets.shards import DatasetInfo, array_bytes, write_info, write_shard
+from omote.training.inversion import (
+    InversionOptions,
+    InversionTask,
+    make_net,
+    paper_recipe,
+    shipped_recipe,
+    train_inversion,
+)
+from omote.training.schedule import Budget, LearningRate
+
+SPACE = ControlSpace("two", (Control("bright", 0.0, 1.0), Control("head_tilt", 0.0, 1.0)))
+
+
+class TwoRig(torch.nn.Module):
+    """A rig of two controls and one identity; a vertex for each."""
+
+    name, space, identity_space = "two", SPACE, ("size",)
+
+    def forward(self, controls: Tensor, identity: Tensor) -> Tensor:
+        moved = 0.01 * controls * (1 + identity)
+        return torch.stack([moved, torch.zeros_like(moved), torch.zeros_like(moved)], -1)
+
+
+def config(**changes: Any) -> InversionConfig:
+    small = {"size": 64, "embed_dim": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 1, 1), "hidden": 16}
+    made = InversionConfig.shipped(SPACE, "two")
+    return replace(made, **{**small, "eye_features": 8, "align": "center", **changes})
+
+
+def samples(split: str, epoch: int) -> Iterator[dict[str, Any]]:
+    """Grey pictures; the first control is how bright the RGB is, the second how bright the normals are."""
+    chance = np.random.default_rng([split == "train", epoch])
+    for _ in range(32 if split == "train" else 16):
+        controls = chance.random(2).astype(np.float32)
+        rgb, normal = (np.full((64, 64, 3), 255 * value, np.uint8) for value in controls)
+        eyes = {
+            "eyes_rgb": np.zeros((2, 48, 64, 3), np.uint8),
+            "eyes_normal": np.zeros((2, 48, 64, 3), np.uint8),
+        }
+        yield {"rgb": rgb, "normal": normal, **eyes, "controls": controls, "identity": np.ones(1, np.float32)}
+
+
+def options(**changes: Any) -> InversionOptions:
+    return replace(InversionOptions(data=(), batch=8, workers=0, validation=16), **changes)
+
+
+def task(net: InversionNet | None = None, **changes: Any) -> InversionTask:
+    made = net or make_net(config(), seed=0)
+    return InversionTask(made, TwoRig(), options(**changes), samples)  # type: ignore[arg-type]
+
+
+def train(folder: Path, net: InversionNet | None = None, steps: int = 60, **changes: Any) -> Any:
+    engine = shipped_recipe(
+        Budget(steps=steps), rate=LearningRate(3e-3, warmup=5, cosine=True), precision="float32", ema=0.9
+    )
+    made = net or make_net(config(modality_dropout=(0.0, 0.0)), seed=0)
+    return train_inversion(made, TwoRig(), options(**changes), engine, folder, samples=samples)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _without_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Log, "draw", lambda self: None)
+
+
+def test_it_learns_what_the_pictures_show(tmp_path: Path) -> None:
+    train(tmp_path)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().split("\n") if line]
+    last = min((e for e in entries if e["kind"] == "validation"), key=lambda e: e["loss"])
+    assert last["correlation"] > 0.8
+    assert last["mae"] < 0.15
+    net = load_checkpoint(tmp_path / "model.safetensors", SPACE, rig="two")
+    batch = next(iter(task(net).validation()))
+    found = net(**{name: batch[name] for name in ("rgb", "normal", "eyes_rgb", "eyes_normal")})
+    assert (found - batch["controls"]).abs().mean().item() == pytest.approx(last["mae"], abs=0.02)
+    assert read_description(tmp_path / "model.safetensors")[1]["step"] == last["step"]
+
+
+def test_the_loss_is_the_sum_of_its_terms() -> None:
+    made = task(mesh_weight=0.5)
+    batch = next(iter(made.batches(0, 0, 0, 1)))
+
+    def perfect_but(**_: Any) -> Tensor:
+        return batch["controls"] + torch.tensor([0.2, 0.1])
+
+    found = made.loss(perfect_but, batch, 0)  # type: ignore[arg-type]
+    assert found["controls"].item() == pytest.approx((0.04 + 0.01) / 2, rel=1e-4)
+    # 0.01 m * 0.2 * (1 + 1) = 0.4 cm in one of six coordinates; the turn of the head is given
+    assert found["mesh"].item() == pytest.approx(0.4 / 6, rel=1e-4)
+    assert found["loss"].item() == pytest.approx(0.025 + 0.5 * 0.4 / 6, rel=1e-4)
+    alone = task(loss="mesh", mesh_weight=0.5).loss(perfect_but, batch, 0)  # type: ignore[arg-type]
+    assert alone["loss"].item() == pytest.approx(0.5 * 0.6 / 6, rel=1e-4)
+    only = task(loss="controls").loss(perfect_but, batch, 0)  # type: ignore[arg-type]
+    assert only["loss"].item() == pytest.approx(0.025, rel=1e-4)
+    assert "mesh" not in only
+
+
+def test_every_third_mesh_weighs_three_times() -> None:
+    every, third = task(), task(mesh_every=3)
+    batch = next(iter(every.batches(0, 0, 0, 1)))
+
+    def wrong(**_: Any) -> Tensor:
+        return batch["controls"] + 0.2
+
+    whole = [float(every.loss(wrong, batch, step)["loss"]) for step in range(6)]  # type: ignore[arg-type]
+    spread = [float(third.loss(wrong, batch, step)["loss"]) for step in range(6)]  # type: ignore[arg-type]
+    assert sum(spread) == pytest.approx(sum(whole), rel=1e-4)
+    assert spread[1] == pytest.approx(0.04, rel=1e-4)
+
+
+def test_whole_batches_go_without_a_modality() -> None:
+    made = task(make_net(config(modality_dropout=(0.25, 0.5)), seed=0))
+    batch = next(iter(made.batches(0, 0, 0, 1)))
+    seen = []
+
+    def look(**images: Tensor | None) -> Tensor:
+        seen.append(tuple(name for name, image in images.items() if image is not None))
+        return batch["controls"]
+
+    for step in range(400):
+        made.loss(look, batch, step)  # type: ignore[arg-type]
+    shares = {kind: seen.count(kind) / 400 for kind in set(seen)}
+    assert shares == {
+        ("rgb", "normal", "eyes_rgb", "eyes_normal"): pytest.approx(0.25, abs=0.06),
+        ("normal", "eyes_normal"): pytest.approx(0.25, abs=0.06),
+        ("rgb", "eyes_rgb"): pytest.approx(0.5, abs=0.06),
+    }
+
+
+def test_each_process_takes_its_own_batches() -> None:
+    made = task()
+    whole = [b["controls"] for b in made.batches(2, 0, 0, 1)]
+    shared = [[b["controls"] for b in made.batches(2, 1, rank, 2)] for rank in (0, 1)]
+    assert len(whole) == 4
+    assert [len(part) for part in shared] == [1, 1]
+    assert torch.equal(shared[0][0], whole[2])
+    assert torch.equal(shared[1][0], whole[3])
+
+
+def test_correlation_is_pooled_over_all_batches() -> None:
+    made = task()
+    net = made.net.eval()
+    batches = list(made.validation())
+    assert [len(b["controls"]) for b in batches] == [8, 8]
+    parts = [made.measure(net, b) for b in batches]
+    means = {name: sum(p[name].item() for p in parts) / 2 for name in parts[0]}
+    names = ("rgb", "normal", "eyes_rgb", "eyes_normal")
+    predicted = torch.cat([net(**{n: b[n] for n in names}) for b in batches]).detach().numpy()
+    truth = torch.cat([b["controls"] for b in batches]).numpy()
+    summary = made.summary(means)
+    assert summary["correlation"] == pytest.approx(
+        np.corrcoef(predicted.ravel(), truth.ravel())[0, 1], abs=1e-4
+    )
+    assert {"mae", "mae_rgb", "mae_normal", "correlation_rgb"} <= set(summary)
+
+
+def write_data(folder: Path, count: int = 24, space: ControlSpace = SPACE) -> None:
+    """Three shards as `omote synth` writes them."""
+    info = DatasetInfo(
+        "two", space.name, space.names, ("size",), "paper", 64, 0, count, 8, "camera", 0, False
+    )
+    write_info(folder, info)
+    import cv2
+
+    for number in range(count // 8):
+        stored = []
+        for index, sample in enumerate(list(samples("train", number))[:8]):
+            members = {f"{n}.png": cv2.imencode(".png", sample[n])[1].tobytes() for n in ("rgb", "normal")}
+            arrays = {"controls": sample["controls"], "identity": sample["identity"]}
+            arrays["landmarks"] = np.full((478, 2), np.nan, np.float32)
+            members |= {f"{n}.npy": array_bytes(a) for n, a in arrays.items()}
+            stored.append((f"{8 * number + index:08d}", members))
+        write_shard(folder / f"shard-{number:06d}.tar", iter(stored))
+
+
+def stored(folder: Path, **changes: Any) -> InversionTask:
+    return InversionTask(make_net(config(), seed=0), TwoRig(), options(data=(folder,), **changes))  # type: ignore[arg-type]
+
+
+def test_shards_are_read_ahead_and_listed_anew(tmp_path: Path) -> None:
+    write_data(tmp_path, 16)
+    made = stored(tmp_path, workers=1)
+    first = [b["controls"] for b in made.batches(0, 0, 0, 1)]
+    assert [tuple(c.shape) for c in first] == [(8, 2)]  # one shard of two is held out
+    assert torch.equal(first[0], next(stored(tmp_path).batches(0, 0, 0, 1))["controls"])
+    (tmp_path / "shard-000002.tar").write_bytes((tmp_path / "shard-000000.tar").read_bytes())
+    assert len(list(made.batches(1, 0, 0, 1))) == 2
+    assert sum(len(b["controls"]) for b in made.validation()) == 8
+
+
+def test_bad_data_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no dataset\.json"):
+        stored(tmp_path)
+    other = ControlSpace("other", (Control("a", 0.0, 1.0), Control("b", 0.0, 1.0)))
+    write_data(tmp_path / "other", 8, other)
+    with pytest.raises(InputError, match="made with the rig 'two', not with 'two', or with another version"):
+        stored(tmp_path / "other")
+    write_data(tmp_path / "empty", 0)
+    with pytest.raises(InputError, match="no complete shard"):
+        next(stored(tmp_path / "empty").batches(0, 0, 0, 1))
+    write_data(tmp_path / "cut", 16)
+    shard = tmp_path / "cut" / "shard-000000.tar"
+    shard.write_bytes(shard.read_bytes()[:5000])
+    for workers in (0, 1):
+        with pytest.raises(FormatError, match=r"shard-000000.tar.*damaged"):
+            list(stored(tmp_path / "cut", workers=workers).batches(0, 0, 0, 1))
+
+
+def test_a_network_of_other_controls_is_refused() -> None:
+    net = make_net(replace(config(), rig="facs", controls=("x", "y")), seed=0)
+    with pytest.raises(InputError, match="controls of the rig 'facs', not of 'two'"):
+        task(net)
+
+
+def test_without_pretrained_weights_nothing_stays_frozen(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    wanted = config(pretrained="facebook/no-such-net", frozen_stages=3)
+    net = make_net(wanted, seed=0)
+    assert (net.config.frozen_stages, net.config.pretrained) == (0, None)
+    assert all(p.requires_grad for p in net.parameters())
+    assert "random weights" in caplog.text
+    with pytest.raises(WeightsError, match="hub cannot be reached"):
+        make_net(wanted, seed=0, must_have=True)
+
+
+def test_the_published_recipe() -> None:
+    recipe = paper_recipe()
+    assert (recipe.budget.epochs, recipe.rate.peak, recipe.ema, recipe.clip) == (200, 1e-4, 0.0, None)
+    assert (recipe.rate.warmup, recipe.rate.cosine, recipe.weight_decay) == (0, False, 0.01)
+    assert (InversionOptions(data=()).batch, InversionOptions(data=()).mesh_samples) == (32, None)
+
+
+def test_options_that_make_no_training_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for changes in ({"batch": 0}, {"loss": "pixels"}, {"mesh_every": 0}, {"workers": -1}):
+        with pytest.raises(InputError):
+            options(**changes)
+    assert (
+        main(["train", "inversion", "--data", str(tmp_path), "-o", str(tmp_path / "run"), "--lr", "0"]) == 2
+    )
+    assert "--lr: must be above 0" in capsys.readouterr().err
+    assert main(["train", "show", str(tmp_path)]) == 2
+    assert "no training was run here" in capsys.readouterr().err
+
+
+def test_show_tells_of_the_validations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, steps=4)
+    assert main(["train", "show", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [v["step"] for v in told["validations"]] == [4]
+    assert told["latest"] is None
+    assert main(["train", "show", str(tmp_path)]) == 0
+    assert "correlation" in capsys.readouterr().out
