@@ -28,7 +28,15 @@ from omote.models.inversion import (
 )
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
-from omote.training.losses import LOSSES, MESH_WEIGHT, control_loss, mesh_loss, pick_samples
+from omote.training.losses import (
+    LANDMARK_WEIGHT,
+    LOSSES,
+    MESH_WEIGHT,
+    control_loss,
+    landmark_loss,
+    mesh_loss,
+    pick_samples,
+)
 from omote.training.schedule import Budget, LearningRate
 from omote.training.state import Position
 
@@ -171,9 +179,14 @@ class InversionTask:
         images = self._without({k: batch.get(k) for k in _IMAGES}, float(torch.rand((), generator=chance)))
         predicted = net(**images)
         most, target = self.options.mesh_samples, batch["controls"]
+        predicted, places = predicted.split([target.shape[1], predicted.shape[1] - target.shape[1]], 1)
         picked = pick_samples(len(target), most, chance).to(target.device)
         every = self.options.mesh_every
-        return self._losses(predicted, batch, picked, every if step % every == 0 else 0)
+        found = self._losses(predicted, batch, picked, every if step % every == 0 else 0)
+        if places.shape[1]:
+            found["landmarks"] = landmark_loss(places, batch["places"])
+            found["loss"] = found["loss"] + LANDMARK_WEIGHT * found["landmarks"]
+        return found
 
     def measure(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Errors with all modalities, and with each alone where the network was trained for that."""

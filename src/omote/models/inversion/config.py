@@ -16,7 +16,7 @@ HIERA_TINY = "facebook/hiera-tiny-224-hf"
 """The published pretrained weights of the paper's backbone, on the Hugging Face hub."""
 
 _LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
-_MOST_PLACE_FEATURES = 1024
+_MOST_PLACE_FEATURES, _MOST_AUXILIARY = 1024, 4096
 _MOST_CONTROLS = 4096
 _DEEPEST = 200
 
@@ -40,6 +40,8 @@ class InversionConfig:
         place_features: numbers that describe each final token of a backbone, kept in their places beside the pooled
             features; 0 is the pooled features alone (the paper).
         hidden: width of the regression head.
+        auxiliary: numbers beside the controls that are predicted in training only (`omote.training` asks for the places
+            of the landmarks: seeing where things are comes before seeing what they do); they are not stored.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
         eye_size: (width, height) of such a crop, pixels.
         eye_features: numbers that describe one eye.
@@ -65,6 +67,7 @@ class InversionConfig:
     patch_stride: int = 4
     place_features: int = 0
     hidden: int = 512
+    auxiliary: int = 0
     eye_branch: bool = False
     eye_size: tuple[int, int] = (64, 48)
     eye_features: int = 128
@@ -83,6 +86,8 @@ class InversionConfig:
         if not 0 <= self.place_features <= _MOST_PLACE_FEATURES:
             what = f"place_features must be within 0..{_MOST_PLACE_FEATURES}, got {self.place_features}"
             raise InputError(what)
+        if not 0 <= self.auxiliary <= _MOST_AUXILIARY:
+            raise InputError(f"auxiliary must be within 0..{_MOST_AUXILIARY}, got {self.auxiliary}")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
         if self.align not in ("face", "center"):
@@ -132,6 +137,7 @@ class InversionConfig:
             patch_stride=8,
             place_features=48,
             hidden=448,
+            auxiliary=2 * 478,
             eye_branch=True,
             modality_dropout=(0.2, 0.3),
         )

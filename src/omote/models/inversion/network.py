@@ -45,7 +45,8 @@ class EyeNet(nn.Module):
 class InversionNet(nn.Module):
     """Images to rig controls.
 
-    In training mode the output is unbounded; in evaluation mode it is limited to each control's range.
+    In training mode the output is unbounded, and ``config.auxiliary`` further columns follow the controls; in
+    evaluation mode it is limited to each control's range.
 
     Args:
         config: what to build. The weights are random; `load_pretrained` fills the backbones.
@@ -73,6 +74,7 @@ class InversionNet(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, len(config.controls))
         )
+        self.auxiliary = nn.Linear(config.hidden, config.auxiliary) if config.auxiliary else None
         self.register_buffer("low", torch.tensor(config.low), persistent=False)
         self.register_buffer("high", torch.tensor(config.high), persistent=False)
         self.freeze(config.frozen_stages)
@@ -89,7 +91,9 @@ class InversionNet(nn.Module):
         eyes_rgb: Tensor | None = None,
         eyes_normal: Tensor | None = None,
     ) -> Tensor:
-        """(B, C) float32 controls. What is None is missing; an input that the network does not look at is ignored.
+        """(B, C) float32 controls (in training, (B, C + auxiliary)).
+
+        What is None is missing; an input that the network does not look at is ignored.
 
         Args:
             rgb: (B, 3, S, S), ImageNet-normalised.
@@ -117,8 +121,13 @@ class InversionNet(nn.Module):
                 parts.append(self.backbones[name](image))
         if self.eyes is not None:
             parts.append(self._eye_features(eyes_rgb, eyes_normal, batch))
-        controls = self.head(torch.cat([part.to(parts[0].dtype) for part in parts], 1)).float()
-        return controls if self.training else controls.clamp(self.low, self.high)
+        hidden = self.head[:2](torch.cat([part.to(parts[0].dtype) for part in parts], 1))
+        controls: Tensor = self.head[2](hidden).float()
+        if not self.training:
+            return controls.clamp(self.low, self.high)
+        return (
+            controls if self.auxiliary is None else torch.cat([controls, self.auxiliary(hidden).float()], 1)
+        )
 
     def _eye_features(self, rgb: Tensor | None, normal: Tensor | None, batch: int) -> Tensor:
         crops = {"rgb": rgb, "normal": normal}
