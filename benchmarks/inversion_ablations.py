@@ -6,7 +6,7 @@
     python benchmarks/inversion_ablations.py -o ablations --only main,eyes --table
 
 Every run sees the same number of pairs of pictures, each once, in an order of its seed, by the same recipe of
-optimisation: only what its row names differs. ResNet-50, some five times slower, gets the same time instead. A run whose
+optimisation: only what its row names differs. ResNet-50, some five times slower, gets the same time. A run whose
 result is there is not repeated; one that was stopped goes on. Ends with one line of JSON: run -> mean numbers.
 """
 
