@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -362,6 +363,43 @@ def fill(page: Path, name: str, lines: Sequence[str]) -> None:
     page.write_text(f"{before}{begin}\n\n{body}\n\n{end}{after}", encoding="utf-8")
 
 
+def measured(page: Path, folder: Path) -> None:
+    """Put a report of ``omote eval inversion -o FOLDER`` on a page, and its plots into ``images/`` beside it."""
+    import shutil
+
+    lines = []
+    for line in (folder / "report.md").read_text(encoding="utf-8").rstrip().splitlines()[2:]:
+        found = re.fullmatch(r"!\[(\w+)\]\((\w+\.png)\)", line)
+        if found:
+            name = f"inversion_{found[2]}"
+            (page.parent / "images").mkdir(exist_ok=True)
+            shutil.copyfile(folder / found[2], page.parent / "images" / name)
+            line = f"![{found[1].replace('_', ', ')}](images/{name})"
+        lines.append(re.sub(r"^## ", "### ", line))
+    fill(page, "measured", lines)
+
+
+def heads(page: Path, reports: Sequence[Path]) -> None:
+    """Put what ``omote eval inversion --rig HEAD --json > NAME.json`` found on a page, a row for each file."""
+    names = ("expressions", "top1_percent", "top3_percent", "margin")
+    names += ("relative_top1_percent", "relative_top3_percent", "relative_margin")
+    headings = (
+        "expressions",
+        "first %",
+        "first three %",
+        "margin",
+        "over rest: first %",
+        "first three %",
+        "margin",
+    )
+    lines = ["| head | " + " | ".join(headings) + " |", "|---|" + "---:|" * len(headings)]
+    for path in reports:
+        numbers = json.loads(path.read_text(encoding="utf-8"))
+        cells = [f"{numbers[n]:.2f}" if "margin" in n else f"{numbers[n]:.0f}" for n in names]
+        lines.append(f"| {path.stem.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    fill(page, "heads", lines)
+
+
 def main() -> None:
     """Run what is missing; print and write the tables."""
     parser = argparse.ArgumentParser(
@@ -387,6 +425,12 @@ def main() -> None:
     parser.add_argument(
         "--docs", metavar="PAGE", help="fill the tables of this page, plots into images/ beside it"
     )
+    parser.add_argument(
+        "--report", metavar="DIR", help="put this report of omote eval inversion on the page too"
+    )
+    parser.add_argument(
+        "--head", action="append", default=[], metavar="JSON", help="and these of omote eval --rig"
+    )
     options = parser.parse_args()
     out = Path(options.output)
     if not options.table:
@@ -409,7 +453,12 @@ def main() -> None:
     page = Path(options.docs) if options.docs else None
     plots(out, out if page is None else page.parent / "images")
     if page is not None:
-        fill(page, "ablations", text[:-1])
+        figure = "![correlation, gaze and vertices of every run](images/inversion_ablations.png)"
+        fill(page, "ablations", [*text, figure])
+        if options.report:
+            measured(page, Path(options.report))
+        if options.head:
+            heads(page, [Path(name) for name in options.head])
     summary = {
         name: {
             recipe: {m: round(float(np.mean([s[recipe][m] for s in seeds])), 5) for m in METRICS}
