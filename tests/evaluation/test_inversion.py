@@ -17,7 +17,6 @@ from omote.controls import FACS102
 from omote.errors import FormatError, InputError, WeightsError
 from omote.evaluation.inversion import evaluate
 from omote.evaluation.inversion_methods import MeanControls, NearestNeighbour, Network, Sample
-from omote.evaluation.inversion_pictures import write_pictures
 from omote.evaluation.inversion_report import main_table, region_table, to_json, write_report
 from omote.evaluation.inversion_samples import held_out, read_samples, training_controls
 from omote.media import read_image
@@ -155,15 +154,6 @@ def test_reports_hold_what_was_measured(samples: list[Sample], tmp_path: Path) -
     assert float(rows[0]["mae"]) == pytest.approx(0.05, abs=1e-5)
 
 
-def test_pictures(samples: list[Sample], tmp_path: Path) -> None:
-    report = evaluate(samples, [Oracle("network", 0.1), Oracle("landmark fit", 0.2)], load_rig())
-    paths = write_pictures(report, tmp_path)
-    assert [path.name for path in paths] == ["wild_controls.png", "wild_scatter.png", "wild_examples.png"]
-    examples = read_image(paths[2])
-    assert examples.shape[1] > 4 * 200
-    assert all(read_image(path).std() > 5 for path in paths[:2])
-
-
 def test_shards_are_read_as_they_were_written(tmp_path: Path) -> None:
     rig = load_rig()
     options = SynthOptions(recipe="paper", count=2, seed=3, size=64, vertices=False)
@@ -205,7 +195,8 @@ def test_the_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert 0 < found["control_mae"] == found["paper_control_mae"]
     assert found["methods"]["paper"]["twin"] == found["methods"]["paper"]["network"]
     assert "--compare twin=tiny.safetensors" in (tmp_path / "report.md").read_text()
-    assert (tmp_path / "paper_examples.png").is_file()
+    assert read_image(tmp_path / "paper_examples.png").shape[1] > 4 * 200
+    assert all(read_image(tmp_path / f"paper_{kind}.png").std() > 5 for kind in ("controls", "scatter"))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from omote.evaluation.inversion_methods import Method, Network, Sample
     from omote.rigs.protocol import Rig
 
-_RENDERED = 1000  # training samples that stand in where no training data is given
+_RENDERED = 500  # training samples that stand in where no training data is given
 _Paths = Annotated[
     tyro.conf.UseAppendAction[tuple[Path, ...]],
     tyro.conf.arg(metavar="DIR", help_behavior_hint="(may be given several times)"),
@@ -51,7 +51,7 @@ class EvalInversionArgs:
     """The network, as `omote train inversion` writes it; default: the one that ships."""
     recipe: Annotated[Literal["both", "paper", "wild"], tyro.conf.arg(metavar="both|paper|wild")] = "both"
     """What is rendered; the last one gives the numbers without a prefix in JSON."""
-    samples: Annotated[int, tyro.conf.arg(metavar="N")] = 300
+    samples: Annotated[int, tyro.conf.arg(metavar="N")] = 200
     """Held-out samples, of each recipe (of --data: at most)."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 256
     """Width and height of the rendered pictures."""
@@ -60,7 +60,7 @@ class EvalInversionArgs:
     data: _Paths = ()
     """Measure on these shards of `omote synth`, which no training may have seen."""
     train: _Paths = ()
-    """The training set, for its mean and the nearest neighbour; else 1000 samples are rendered for that."""
+    """The training set, for its mean and the nearest neighbour; else 500 samples are rendered for that."""
     compare: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]],
         tyro.conf.arg(metavar="NAME=FILE", help_behavior_hint="(may be given several times)"),
@@ -248,7 +248,7 @@ class EvalInversionArgs:
         parts = ["omote eval inversion"]
         parts += [] if self.checkpoint is None else [self.checkpoint.name]
         parts += [f"--recipe {self.recipe}"] * (self.recipe != "both" and not self.data)
-        parts += [f"--samples {self.samples}"] * (self.samples != 300)
+        parts += [f"--samples {self.samples}"] * (self.samples != 200)
         parts += [f"--size {self.size}"] * (self.size != 256 and not self.data)
         parts += [] if self.seed is None else [f"--seed {self.seed}"]
         for option, folders in (("--data", self.data), ("--train", self.train)):
