@@ -12,6 +12,7 @@ from omote.commands import console
 from omote.commands.console import Flag
 from omote.commands.rig_inspect import RigInspectArgs
 from omote.commands.rig_map import RigMapArgs
+from omote.commands.rig_transfer import RigTransferArgs
 
 if TYPE_CHECKING:
     from omote.controls import Control
@@ -101,6 +102,7 @@ class RigArgs:
       omote rig show -o sheet.png
       omote rig inspect head.glb -o sheet.png
       omote rig map head.glb --to arkit52
+      omote rig transfer facs head.obj -o rigged.glb
     """
 
     command: (
@@ -108,6 +110,7 @@ class RigArgs:
         | Annotated[RigShowArgs, tyro.conf.subcommand("show")]
         | Annotated[RigInspectArgs, tyro.conf.subcommand("inspect")]
         | Annotated[RigMapArgs, tyro.conf.subcommand("map")]
+        | Annotated[RigTransferArgs, tyro.conf.subcommand("transfer")]
     )
 
     def run(self) -> int:

@@ -1,4 +1,4 @@
-"""The connected parts of a mesh: head, eyeballs, teeth."""
+"""What belongs together in a mesh: its connected parts (head, eyeballs, teeth), and vertices split by seams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from omote.geometry.meshes import adjacency
 
-__all__ = ["parts_of_mesh"]
+__all__ = ["parts_of_mesh", "weld_vertices"]
 
 Array = npt.NDArray[Any]
 
@@ -25,3 +25,9 @@ def parts_of_mesh(faces: Array, count: int) -> Array:
     rank = np.empty(len(sizes), np.int64)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     return np.where(used, rank[labels], -1)
+
+
+def weld_vertices(vertices: Array) -> Array:
+    """(V,) int64: the first vertex at each place, for files in which textures and normals split vertices."""
+    same = np.unique(np.ascontiguousarray(vertices), axis=0, return_index=True, return_inverse=True)
+    return np.asarray(same[1][same[2].ravel()], np.int64)
