@@ -57,32 +57,54 @@ def rig_sheet(
     combinations = dict(getattr(rig, "combinations", ()) or ()) if hasattr(rig, "shape_names") else {}
     chosen = [*rig.space.names, *combinations] if names is None else list(names)
     rest = np.array(rig.space.neutral, np.float32)
-    poses: list[tuple[str, Array]] = [("neutral", rest)]
+    jaw = _with_jaw(rig)
+    poses: list[tuple[str, Array, str]] = [("neutral", rest, "")]
     for name in chosen:
         factors = combinations.get(name)
         if factors is not None:
             row = rest.copy()
             row[[rig.space.index(factor) for factor in factors]] = 1
-            poses.append((name, row))
+            poses.append((name, row, ""))
             continue
         control = rig.space.controls[rig.space.index(name)]
         for value in ends(control):
             row = rest.copy()
+            opened = jaw.get(name, {})
+            for other, amount in opened.items():
+                row[rig.space.index(other)] = amount
             row[rig.space.index(name)] = value
-            poses.append((f"{name} {value:+g}" if len(ends(control)) > 1 else name, row))
+            beside = "".join(f" with {other} {amount:g}" for other, amount in opened.items())
+            poses.append((f"{name} {value:+g}" if len(ends(control)) > 1 else name, row, beside))
     nobody = torch.zeros(1, len(rig.identity_space))
     with torch.no_grad():
         neutral = rig(torch.from_numpy(rest)[None], nobody)[0].numpy()
         studio = _Studio(rig, neutral, size)
         cells = []
-        for index, (label, row) in enumerate(poses):
+        for index, (label, row, beside) in enumerate(poses):
             vertices = rig(torch.from_numpy(row)[None], nobody)[0].numpy()
             far = 1e3 * float(np.linalg.norm(vertices - neutral, axis=1).max())
-            caption = f"{far:.1f} mm" if index else f"{len(neutral)} vertices"
+            caption = f"{far:.1f} mm{beside}" if index else f"{len(neutral)} vertices"
             cells.append((label, caption, studio.picture(vertices)))
             if progress is not None:
                 progress(index + 1, len(poses))
     return tile(cells, columns or min(12, max(1, math.ceil(math.sqrt(len(cells))))), size)
+
+
+def _with_jaw(rig: Rig) -> dict[str, dict[str, float]]:
+    """Controls that show only with the jaw open -> the control that opens it, and how far."""
+    from omote.controls import ARKIT52
+    from omote.rigs.name_matching import match_names
+
+    rows = match_names(rig.space.names, ARKIT52).rows
+    jaws = [name for name, row in rows.items() if row == {"jawOpen": 1.0}]
+    needs = {"mouthClose": 1.0, "tongueOut": 0.6}
+    amounts = {name: needs[target] for name, row in rows.items() for target in row if target in needs}
+    amounts |= {
+        name: 0.6
+        for name in rig.space.names
+        if name.startswith(("lips_together", "sticky_corner", "tongue_"))
+    }
+    return {name: {jaws[0]: amount} for name, amount in amounts.items()} if jaws else {}
 
 
 class _Studio:
@@ -94,7 +116,7 @@ class _Studio:
         shown = neutral[face_region(rig)]
         low, high = shown.min(0), shown.max(0)
         self.centre = (low + high) / 2
-        self.half = max(0.62 * float((high - low)[:2].max()), 1e-6)
+        self.half = max(0.56 * float((high - low)[:2].max()), 1e-6)
         self.size = size
         self.faces, self.weld = rig.faces.numpy(), rig.weld.numpy()
         colours = getattr(rig, "colours", None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 30
 NEUTRAL = ("neutral", "base", "basis", "rest", "mean", "default", "generic", "template", "average", "head")
 """What files that hold the head at rest are called, the likeliest first."""
+_VERTEX = re.compile(rb"^v[ \t]+([^\n]*)", re.MULTILINE)
+_TEXTURE = re.compile(rb"^vt[ \t]+([^\n]*)", re.MULTILINE)
+_MOVING = re.compile(rb"^(?:v|vn)[ \t][^\n]*\n?", re.MULTILINE)
 _IDENTITY = re.compile(r"^(?:identity|ident|id)[_\- ]?\d+$", re.IGNORECASE)
 
 
@@ -69,7 +73,7 @@ def read_obj_folder(folder: Path) -> ShapeSet:
 class ObjMesh:
     """One OBJ file: vertices (V, 3) float64, faces (F, 3) and uv_faces (F, 3) int64 (-1: none), uv (T, 2).
 
-    ``polygons`` are the face lines of the file as they stand; ``face_part`` (F,) indexes ``part_names``, its groups.
+    ``rest`` is the file without its vertices and normals; ``face_part`` (F,) indexes ``part_names``, its groups.
     """
 
     vertices: Array
@@ -78,11 +82,11 @@ class ObjMesh:
     uv_faces: Array
     face_part: Array
     part_names: tuple[str, ...]
-    polygons: bytes
+    rest: bytes
 
 
 def read_obj(path: Path, *, like: ObjMesh | None = None) -> ObjMesh:
-    """Read an OBJ file; if its face lines are those of ``like``, only its vertices.
+    """Read an OBJ file; if all but its vertices and normals is that of ``like``, only its vertices.
 
     Raises:
         InputError: unreadable or too large.
@@ -94,18 +98,16 @@ def read_obj(path: Path, *, like: ObjMesh | None = None) -> ObjMesh:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror or error})", where=path) from error
-    lines = data.replace(b"\r", b"").replace(b"\\\n", b" ").split(b"\n")
-    vertices = _numbers(lines, b"v ", 3, path)
+    data = data.replace(b"\r", b"").replace(b"\\\n", b" ")
+    vertices = _numbers(_VERTEX.findall(data), 3, path)
     if not len(vertices) or len(vertices) > MAX_VERTICES:
         raise FormatError(f"holds {len(vertices)} vertices", where=path)
-    polygons = b"\n".join(line for line in lines if line.startswith(b"f "))
-    if like is not None and polygons == like.polygons:
-        return ObjMesh(
-            vertices, like.faces, like.uv, like.uv_faces, like.face_part, like.part_names, polygons
-        )
-    uv = _numbers(lines, b"vt ", 2, path)
-    faces, uv_faces, parts, names = _faces(lines, len(vertices), len(uv), path)
-    return ObjMesh(vertices, faces, uv, uv_faces, parts, names, polygons)
+    rest = _MOVING.sub(b"", data)
+    if like is not None and rest == like.rest and len(vertices) == len(like.vertices):
+        return replace(like, vertices=vertices)
+    uv = _numbers(_TEXTURE.findall(data), 2, path)
+    faces, uv_faces, parts, names = _faces(data.split(b"\n"), len(vertices), len(uv), path)
+    return ObjMesh(vertices, faces, uv, uv_faces, parts, names, rest)
 
 
 def _neutral(paths: list[Path], folder: Path) -> Path:
@@ -122,13 +124,20 @@ def _neutral(paths: list[Path], folder: Path) -> Path:
     raise FormatError(what, where=folder, remedy=remedy)
 
 
-def _numbers(lines: list[bytes], start: bytes, width: int, path: Path) -> Array:
-    """(N, width) float64 of the lines that begin with ``start``."""
-    rows = [line[len(start) :].split()[:width] for line in lines if line.startswith(start)]
+def _numbers(chosen: list[bytes], width: int, path: Path) -> Array:
+    """(N, width) float64 of what N vertex or texture lines hold."""
+    if not chosen:
+        return np.zeros((0, width))
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # numpy warns of what it cannot read
+            numbers = np.fromstring(b" ".join(chosen), np.float64, sep=" ")
+        if len(numbers) % len(chosen) == 0 and len(numbers) >= width * len(chosen):
+            return numbers.reshape(len(chosen), -1)[:, :width]
+        rows = [line.split()[:width] for line in chosen]  # some lines hold more than others
         return np.array(rows, np.float64).reshape(-1, width)
-    except ValueError:
-        kind = "vertex" if start == b"v " else "texture"
+    except (ValueError, DeprecationWarning):
+        kind = "vertex" if width == 3 else "texture"
         raise FormatError(f"a {kind} line does not hold {width} numbers", where=path) from None
 
 

@@ -100,7 +100,7 @@ class ShapeSet:
 def check_shapes(shapes: ShapeSet, where: str | Path) -> ShapeSet:
     """Refuse what cannot be a rig; note what is odd.
 
-    A shape that moves nothing is kept, so that the columns of a take keep their place, and noted.
+    A shape that moves nothing is kept, so that the columns of a take keep their place; a warning names it.
 
     Raises:
         FormatError: no vertices or faces, no shapes, names used twice, numbers that are not finite, indices outside the
@@ -137,7 +137,6 @@ def check_shapes(shapes: ShapeSet, where: str | Path) -> ShapeSet:
         raise FormatError("none of its shapes moves anything", where=where, remedy="Export it again.")
     if empty:
         log.warning("%s: shapes that move nothing: %s", where, listed(empty))
-        return shapes.noted(f"moves nothing: {listed(empty)}")
     return shapes
 
 
