@@ -73,6 +73,13 @@ def test_what_is_refused(
         planned(files, *names, **paths)
 
 
+def test_a_scan_is_not_overwritten(files: dict[str, Path]) -> None:
+    scan = files["head.ply"]
+    with pytest.raises(InputError, match="ply file would be written over it"):
+        plan(CaptureArgs(paths=(scan,), output=scan.parent, to="glb,ply"))
+    assert len(plan(CaptureArgs(paths=(scan,), output=scan.parent, to="glb"))) == 1
+
+
 def take_of(task: Task) -> Performance:
     return Performance(
         space=FACS102,

@@ -96,7 +96,21 @@ def plan(args: CaptureArgs) -> list[Task]:
             weights=args.weights if methods[source] == "inversion" else None,
             normals=args.normals,
         )
+    for task in tasks.values():
+        _check_input_stays(task)
     return list(tasks.values())
+
+
+def _check_input_stays(task: Task) -> None:
+    """Refuse to write a head over the scan that it is captured from."""
+    from omote import export
+
+    for form in export.parse_formats(task.formats) if task.formats else ():
+        if task.beside(form.suffix).resolve() == task.source.resolve():
+            remedy = "Choose another folder with -o."
+            raise InputError(
+                f"the {form.name} file would be written over it", where=task.source, remedy=remedy
+            )
 
 
 def _method(args: CaptureArgs, source: Path) -> Literal["landmarks", "inversion"]:
