@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ CELL = 224
 """px of a picture among the examples."""
 _POINTS = 6000
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bb5566", "#004488", "#888888")
-_OWN, _OTHER = "#c8501e", "#b8bcc2"
+_OTHER = "#b8bcc2"
 
 
 def write_pictures(report: Report, folder: Path) -> list[Path]:
@@ -142,15 +141,3 @@ def _save(figure: Any, path: Path) -> None:
     """A `matplotlib.figure.Figure` needs no display: it draws with Agg."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
-
-
-def method_bars(rows: Sequence[tuple[str, float, float]], label: str) -> Any:
-    """A matplotlib figure of (name, value, spread or NaN) as horizontal bars, the first on top."""
-    figure, axes = _figure(7.0, 0.36 * len(rows) + 1.0)
-    places = np.arange(len(rows))[::-1]
-    spread = np.nan_to_num([row[2] for row in rows])
-    colours = [_OWN if i == 0 else _OTHER for i in range(len(rows))]
-    axes.barh(places, [row[1] for row in rows], 0.7, xerr=spread, color=colours)
-    axes.set_yticks(places, [row[0] for row in rows], fontsize=8)
-    axes.set_xlabel(label)
-    return figure
