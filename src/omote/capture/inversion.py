@@ -59,7 +59,7 @@ def invert_file(
     network = None if weights is None else Path(weights)
     source = {**source, "weights": "shipped" if network is None else network.name}
     if is_scan(path):
-        return invert_scan(path, weights=network, options=options, source=source)
+        return invert_scan(path, face=face, weights=network, options=options, source=source)
     if is_video(path):
         return invert_video(
             path,
@@ -125,11 +125,12 @@ def invert_image(
 def invert_scan(
     path: str | Path,
     *,
+    face: FaceChoice = "largest",
     weights: Path | None = None,
     options: FitOptions | None = None,
     source: dict[str, Any] | None = None,
 ) -> list[Captured]:
-    """Capture a scan: rendered from the front, then its normals and, where it has colours, its picture.
+    """Capture a scan, which has one face: rendered from the front to a picture and normals.
 
     Raises:
         NoFaceError: no face on it.
@@ -138,6 +139,7 @@ def invert_scan(
     """
     inverter = load_inverter(weights)
     view = view_scan(path, pipeline.image_detector())
+    pipeline.choose_faces([view.face], face)
     about = {**(source or {}), **describe_view(view)}
     fitter = LandmarkFitter(scan_options(options))
     found = _captured(view.face, view.rgb, view.normals, inverter, fitter, about, human=np.inf)

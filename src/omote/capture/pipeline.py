@@ -100,7 +100,7 @@ def capture_file(
 
             return invert_file(path, face, smooth, weights, normals, options, progress, source)
         if is_scan(path):
-            return _capture_scan(path, options, source)
+            return _capture_scan(path, face, options, source)
         if is_video(path):
             return _capture_video(path, face, smooth, options, progress, source)
         return capture_image(read_image(path), face=face, options=options, source=source)
@@ -165,11 +165,14 @@ def capture_frames(
     return _solve(tracks, smooth, options, None, source or {}, 1.0)
 
 
-def _capture_scan(path: Path, options: FitOptions | None, source: dict[str, Any]) -> list[Captured]:
+def _capture_scan(
+    path: Path, face: FaceChoice, options: FitOptions | None, source: dict[str, Any]
+) -> list[Captured]:
     """The landmark fit on the render of a scan."""
     from omote.capture.scans import describe_view, scan_options, view_scan
 
     view = view_scan(path, image_detector())
+    choose_faces([view.face], face)
     about = {**source, **describe_view(view)}
     (found,) = capture_image(view.rgb, options=scan_options(options), source=about)
     return [replace(found, picture=view.rgb)]

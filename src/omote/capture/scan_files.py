@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ class Part:
     faces: Array
     uv: Array | None
     albedo: Array | None
+
+    @cached_property
+    def weld(self) -> Array:
+        """(V,) int64, the first vertex at each place: textures and normals split vertices, the surface does not."""
+        rows = np.ascontiguousarray(self.vertices + 0.0)  # -0 is 0
+        keys = rows.view(np.dtype((np.void, rows.dtype.itemsize * 3))).ravel()
+        _, first, same = np.unique(keys, return_index=True, return_inverse=True)
+        welded: Array = first[same.ravel()].astype(np.int64)
+        return welded
 
 
 @dataclass(frozen=True)

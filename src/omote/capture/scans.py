@@ -177,7 +177,7 @@ def render_scan(scan: Scan, to_camera: Similarity, camera: Camera, *, supersampl
             camera,
             uv=part.uv,
             albedo=part.albedo if scan.coloured and part.albedo is not None else CLAY,
-            weld=_weld(part.vertices),
+            weld=part.weld,
             supersample=supersample,
         )
         nearer = (drawn.depth > 0) & ((depth == 0) | (drawn.depth < depth))
@@ -203,13 +203,6 @@ def _placed(scan: Scan, to_camera: Similarity) -> tuple[list[Array], list[Array]
         placed[~good] = (0, 0, -1)
         faces.append(part.faces if good.all() else part.faces[good[part.faces].all(1)])
     return points, faces
-
-
-def _weld(vertices: Array) -> Array:
-    """(V,) the first vertex at each place: textures and normals split vertices, the surface does not."""
-    _, first, same = np.unique(np.ascontiguousarray(vertices), axis=0, return_index=True, return_inverse=True)
-    welded: Array = first[same.ravel()].astype(np.int64)
-    return welded
 
 
 def _before_camera(to_head: Similarity) -> Similarity:
