@@ -105,6 +105,19 @@ def test_visemes_stand_back_where_the_rig_has_the_controls_themselves() -> None:
     assert mapping.rows == {name: {name: 1.0} for name in ARKIT52.names}
 
 
+def test_shapes_for_the_low_end_of_a_facs_control_weigh_below_zero() -> None:
+    names = ["gaze_yaw_L", "gaze_yaw_L_neg", "jaw_forward", "jaw_forward_neg"]
+    facs = _mapping(names, FACS102)
+    assert facs.rows["gaze_yaw_L_neg"] == {"gaze_yaw_L": -1.0}
+    assert facs.rows["jaw_forward_neg"] == {"jaw_forward": -0.3}
+    np.testing.assert_allclose(
+        facs.to_rig(_values(FACS102, gaze_yaw_L=-0.5, jaw_forward=0.2)), [0, 0.5, 0.2, 0]
+    )
+    arkit = _mapping(names)
+    assert arkit.rows["gaze_yaw_L"] == {"eyeLookOutLeft": 1.0}
+    assert arkit.rows["gaze_yaw_L_neg"] == {"eyeLookInLeft": 1.0}
+
+
 def test_unknown_names_get_suggestions() -> None:
     mapping = _mapping(["mouthSmyleLeft", "bulge"])
     assert mapping.matching is not None

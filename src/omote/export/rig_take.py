@@ -75,7 +75,7 @@ def shape_weights(take: Performance, rig: BlendshapeRig) -> np.ndarray:
     if take.space.names != rig.space.names:
         what = f"the take is in {take.space.name}, not in the controls of {rig.name}"
         raise InputError(what, where="take", remedy="Map it first: NameMapping.take_to_rig.")
-    controls = torch.from_numpy(np.asarray(take.controls, np.float32))
+    controls = torch.from_numpy(np.array(take.controls, np.float32))
     with torch.no_grad():
         return np.asarray(rig.activate(controls).numpy(), np.float32)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ _REACHED = {
     for source in {source for source, _, _ in CONVERSIONS}
 }
 """Control -> what corresponds to it in the other space; what has one direction only adds a share to the nearest."""
+_NEGATIVE = re.compile(r"^(.+)_neg$")
 _SHIFTS = ("jaw", "mouth")  # "Left" tells the way they move, not the side they are on
 
 
@@ -151,6 +151,9 @@ def _shared(rows: dict[str, Row], how: dict[str, How]) -> dict[str, Row]:
 def _candidates(name: str, to: ControlSpace) -> dict[How, _Candidate]:
     """The rows that ``name`` may stand for, by how it says so."""
     found: dict[How, _Candidate] = {}
+    negative = _NEGATIVE.match(name)
+    if negative:
+        return _below_zero(negative.group(1), to)
     side = side_of(name)
     for space in (to, FACS102 if to == ARKIT52 else ARKIT52):
         row = _into(_exact(name, space), side, to)
@@ -167,6 +170,16 @@ def _candidates(name: str, to: ControlSpace) -> dict[How, _Candidate]:
                     mixed[own] = mixed.get(own, 0.0) + weight * share
             found["mixture"] = _Candidate(mixed)
     return found
+
+
+def _below_zero(name: str, to: ControlSpace) -> dict[How, _Candidate]:
+    """The row of a shape for the low end of the FACS control ``name``, as `omote export` writes it."""
+    low = {control.name: control.low for control in FACS102.controls}.get(name, 0.0)
+    if low >= 0:
+        return {}
+    reached = [(name, 1.0)] if name in to else [(t, w) for t, w in _REACHED.get(name, ()) if t in to]
+    row = {target: low * weight for target, weight in reached if target in FACS102 or weight < 0}
+    return {"name": _Candidate(row)} if row else {}
 
 
 def _exact(name: str, space: ControlSpace) -> tuple[str, ...]:
@@ -226,7 +239,9 @@ def _into(targets: tuple[str, ...], side: str, to: ControlSpace) -> Row:
         reached = [(t, w) for t, w in _REACHED.get(target, ()) if t in to]
         sided = [(t, w) for t, w in reached if side_of(t) in (side, "C")]
         for other, weight in sided if side != "C" and sided else reached:
-            row[other] = row.get(other, 0.0) + (weight if target in ARKIT52 else math.copysign(1, weight))
+            if weight < 0 and target not in ARKIT52:  # a shape goes one way: ``_neg`` is the other
+                continue
+            row[other] = row.get(other, 0.0) + (weight if target in ARKIT52 else 1.0)
     return row
 
 
