@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.rigs.rig_files import little_glb, little_head, little_shapes, write_glb_file
 
 from omote.controls import ARKIT52, FACS102
@@ -172,6 +174,38 @@ def test_seams_are_welded_where_vertices_move_alike(tmp_path: Path) -> None:
     shapes = read_gltf(write_glb_file(tmp_path / "seam.glb", builder))
     assert shapes.weld.tolist() == [0, 1, 2, 3, 2, 5]  # 1 and 3 part when the shape opens
     assert [shape.name for shape in shapes.shapes] == ["target_000"]
+
+
+def _painted(builder: GlbBuilder, image: bytes, **texture: Any) -> GlbBuilder:
+    """The little head with a texture whose left half is red and right half blue, its u along x."""
+    vertices, _ = little_head()
+    primitive = builder.tree["meshes"][0]["primitives"][0]
+    uv = np.stack([vertices[:, 0] / 0.2 + 0.5, np.full(25, 0.5)], axis=1)
+    primitive["attributes"]["TEXCOORD_0"] = builder.accessor(uv, "uv")
+    primitive["material"] = 0
+    builder.add("images", {"mimeType": "image/png", "bufferView": builder.view(image), "name": "skin"})
+    builder.add("textures", {"source": 0})
+    surface = {"baseColorTexture": {"index": 0, **texture}, "baseColorFactor": [1.0, 1.0, 0.0, 1.0]}
+    builder.add("materials", {"pbrMetallicRoughness": surface})
+    return builder
+
+
+def test_textures_and_factors_colour_the_vertices(tmp_path: Path) -> None:
+    halves = np.zeros((8, 16, 3), np.uint8)
+    halves[:, :8], halves[:, 8:] = (255, 100, 255), (0, 0, 255)
+    stream = io.BytesIO()
+    Image.fromarray(halves).save(stream, "PNG")
+    shapes = read_gltf(write_glb_file(tmp_path / "head.glb", _painted(little_glb(), stream.getvalue())))
+    assert shapes.colours is not None
+    assert shapes.colours[[0, 1]].tolist() == [[255, 100, 0], [255, 100, 0]]  # the factor takes the blue away
+    assert shapes.colours[[3, 4]].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_texture_that_cannot_be_read_is_noted(tmp_path: Path) -> None:
+    shapes = read_gltf(write_glb_file(tmp_path / "head.glb", _painted(little_glb(), b"KTX 20")))
+    assert shapes.notes == ("texture skin is not read",)
+    assert shapes.colours is not None
+    assert shapes.colours[0].tolist() == [255, 255, 0]
 
 
 def _tree(change: Callable[[dict[str, Any]], None]) -> bytes:

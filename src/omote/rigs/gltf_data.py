@@ -209,13 +209,34 @@ class GltfFile:
                 if data is None:
                     raise FormatError(f"buffer {index} has no data", where=self.path)
             else:
-                data = self._fetched(str(uri))
+                data = self.fetch(str(uri))
             if len(data) < item.get("byteLength", 0):
                 raise FormatError(f"buffer {index} is shorter than it says", where=self.path)
             self._buffers[index] = data
         return self._buffers[index]
 
-    def _fetched(self, uri: str) -> bytes:
+    def view_bytes(self, index: Any) -> bytes:
+        """The bytes of a buffer view.
+
+        Raises:
+            FormatError: it reaches past its buffer.
+        """
+        item = self.item("bufferViews", index)
+        start, length = item.get("byteOffset", 0), item.get("byteLength")
+        data = self.buffer(item.get("buffer"))
+        whole = (
+            isinstance(start, int) and isinstance(length, int) and 0 <= start <= start + length <= len(data)
+        )
+        if not whole:
+            raise FormatError(f"bufferView {index} is malformed", where=self.path)
+        return data[start : start + length]
+
+    def fetch(self, uri: str) -> bytes:
+        """What a URI holds: a data URI, or a file in the folder of this file or below it.
+
+        Raises:
+            FormatError: it is damaged, lies elsewhere, or is missing.
+        """
         if uri.startswith("data:"):
             head, _, body = uri.partition(",")
             try:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from omote.errors import FormatError
 from omote.rigs.gltf_data import GltfFile
+from omote.rigs.gltf_surface import Surfaces
 from omote.rigs.shapes import MAX_SHAPES, MAX_VERTICES, Shape, ShapeSet, listed, repeated
 
 Array = npt.NDArray[Any]
@@ -28,7 +29,8 @@ _TRIANGLES = {4, 5, 6}
 def read_gltf(path: Path) -> ShapeSet:
     """The neutral and the shapes of a file, in metres.
 
-    Node transforms are applied; skinned meshes are taken in the pose of the file. Materials give colours.
+    Node transforms are applied; skinned meshes are taken in the pose of the file. Materials and textures give the
+    colours of vertices.
 
     Raises:
         InputError: unreadable or too large.
@@ -43,7 +45,7 @@ def read_gltf(path: Path) -> ShapeSet:
 
 def _read(path: Path) -> ShapeSet:
     file = GltfFile(path)
-    merged = _Merged()
+    merged = _Merged(Surfaces(file))
     for node, matrix in _nodes(file):
         if "mesh" in node:
             merged.add_node(file, node, matrix)
@@ -62,7 +64,7 @@ def _read(path: Path) -> ShapeSet:
         colours=np.concatenate(merged.colours) if merged.coloured else None,
         metres=1.0,
         axes=axes,
-        notes=tuple(dict.fromkeys(merged.notes)),
+        notes=tuple(dict.fromkeys(merged.surfaces.notes)),
     )
 
 
@@ -70,6 +72,7 @@ def _read(path: Path) -> ShapeSet:
 class _Merged:
     """What the meshes of a scene add up to."""
 
+    surfaces: Surfaces
     points: list[Array] = field(default_factory=list)
     faces: list[Array] = field(default_factory=list)
     uv: list[Array] = field(default_factory=list)
@@ -78,7 +81,6 @@ class _Merged:
     part_names: list[str] = field(default_factory=list)
     shapes: dict[str, list[tuple[Array, Array]]] = field(default_factory=dict)
     welds: list[Array] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     count: int = 0
     textured: bool = False
     coloured: bool = False
@@ -144,18 +146,10 @@ class _Merged:
         uv = np.zeros((count, 2), np.float32)
         if "TEXCOORD_0" in attributes:
             uv, self.textured = _vectors(file, attributes["TEXCOORD_0"], 2)[:count], True
+        colours, known = self.surfaces.colours(primitive, count)
+        self.coloured |= known
+        self.colours.append(colours)
         material = file.item("materials", primitive["material"]) if "material" in primitive else {}
-        colour = material.get("pbrMetallicRoughness", {}).get("baseColorFactor", [1.0, 1.0, 1.0, 1.0])
-        linear = np.broadcast_to(np.asarray(colour[:3], np.float64), (count, 3))
-        if "COLOR_0" in attributes:
-            own = file.accessor(attributes["COLOR_0"])
-            linear = linear * (own[:, :3] if own.dtype.kind == "f" else own[:, :3] / 255.0)
-        plain = "baseColorTexture" not in material.get("pbrMetallicRoughness", {})
-        self.coloured |= plain and bool((linear < 0.999).any())
-        srgb = np.where(
-            linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055
-        )
-        self.colours.append(np.round(np.clip(np.nan_to_num(srgb), 0, 1) * 255).astype(np.uint8))
         self.uv.append(uv)
         name = str(mesh.get("name") or "mesh")
         part = f"{name}/{material['name']}" if material.get("name") else name
