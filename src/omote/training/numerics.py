@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from omote.errors import InputError
+from omote.models.inversion import multiplies_bfloat16
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
@@ -48,12 +49,4 @@ def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.bfloat16 if device.type == "cpu" and cpu_multiplies_bfloat16() else torch.float32
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the processor has bfloat16 matrix instructions (AMX or AVX512-BF16)."""
-    cpu = torch.cpu
-    return any(
-        bool(getattr(cpu, name, bool)()) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    )
+    return torch.bfloat16 if device.type == "cpu" and multiplies_bfloat16() else torch.float32

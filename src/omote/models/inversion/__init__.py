@@ -2,16 +2,19 @@
 
 from omote.models.inversion.checkpoint import load_checkpoint, read_description, save_checkpoint
 from omote.models.inversion.config import HIERA_TINY, MODALITIES, InversionConfig, Modality
+from omote.models.inversion.fast import FastInversion, multiplies_bfloat16
 from omote.models.inversion.network import InversionNet, load_pretrained
 
 __all__ = [
     "HIERA_TINY",
     "MODALITIES",
+    "FastInversion",
     "InversionConfig",
     "InversionNet",
     "Modality",
     "load_checkpoint",
     "load_pretrained",
+    "multiplies_bfloat16",
     "read_description",
     "save_checkpoint",
 ]

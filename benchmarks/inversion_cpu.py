@@ -1,0 +1,125 @@
+"""How fast the inversion network is on a CPU: ``python benchmarks/inversion_cpu.py [--threads 2] [--rounds 7]``.
+
+Milliseconds for an image pair (RGB and normals) at the shipped size and at the paper's (two Hiera-T, 512 px): the
+plain network of Hugging Face `transformers` in float32, the same under bfloat16 autocast, and `FastInversion` in
+bfloat16. All take turns in one run and the medians count, so that a busy machine slows all alike. A training step of
+the shipped network follows. Ends with one JSON line; ``speedup_bf16`` is the smaller of both sizes' ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+from omote.controls import FACS102
+from omote.models.inversion import FastInversion, InversionConfig, InversionNet
+from omote.training.numerics import keep_memory
+
+
+def measure(ways: dict[str, Callable[[], Any]], rounds: int, pairs: int) -> dict[str, float]:
+    """Median milliseconds for a pair of each way; the ways take turns, after one turn to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds + 1):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if turn:
+                times[name].append(1000 * (time.perf_counter() - began) / pairs)
+    return {name: median(values) for name, values in times.items()}
+
+
+def images(config: InversionConfig, batch: int) -> dict[str, torch.Tensor]:
+    pictures = {name: torch.randn(batch, 3, config.size, config.size) for name in config.modalities}
+    width, height = config.eye_size
+    eyes = {f"eyes_{name}": torch.randn(batch, 2, 3, height, width) for name in config.modalities}
+    return pictures | (eyes if config.eye_branch else {})
+
+
+def inference(config: InversionConfig, batch: int, rounds: int) -> dict[str, float]:
+    net = InversionNet(config).eval()
+    fast = FastInversion(net, torch.bfloat16)
+    given = images(config, batch)
+
+    def plain() -> torch.Tensor:
+        with torch.inference_mode():
+            return net(**given)
+
+    def autocast() -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            return net(**given)
+
+    ways = {"float32": plain, "autocast": autocast, "bfloat16": lambda: fast(**given)}
+    found = measure(ways, rounds, batch)
+    found["speedup"] = found["float32"] / found["bfloat16"]
+    found["difference"] = float((fast(**given) - plain()).abs().mean())
+    return found
+
+
+def training(config: InversionConfig, batch: int, rounds: int) -> dict[str, float]:
+    net = InversionNet(config).train()
+    given = images(config, batch)
+
+    def step(enabled: bool) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss = net(**given).square().mean()
+        loss.backward()
+        net.zero_grad(set_to_none=True)
+
+    found = measure({"float32": lambda: step(False), "bfloat16": lambda: step(True)}, rounds, batch)
+    found["speedup"] = found["float32"] / found["bfloat16"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each way at the shipped size")
+    parser.add_argument(
+        "--batch", type=int, default=16, help="pairs at a time at the shipped size (the paper's: 1)"
+    )
+    options = parser.parse_args()
+    keep_memory()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    shipped, paper = InversionConfig.shipped(FACS102, "facs"), InversionConfig.paper(FACS102, "facs")
+    rows = {
+        f"shipped, {options.batch} at a time": inference(shipped, options.batch, options.rounds),
+        "shipped, 1 at a time": inference(shipped, 1, 2 * options.rounds),
+        "paper, 1 at a time": inference(paper, 1, max(3, options.rounds // 2)),
+    }
+    print(
+        f"{'ms for a pair':24s} {'float32':>9s} {'autocast':>9s} {'bfloat16':>9s} {'ratio':>6s}  mean difference"
+    )
+    for name, row in rows.items():
+        shown = "".join(f" {row[way]:9.2f}" for way in ("float32", "autocast", "bfloat16"))
+        print(f"{name:24s}{shown} {row['speedup']:6.2f}  {row['difference']:.5f}")
+    trained = training(shipped, options.batch, max(3, options.rounds // 2))
+    shown = f"{trained['float32']:9.2f} {trained['bfloat16']:9.2f} {'':9s} {trained['speedup']:6.2f}"
+    print(f"{'training step, shipped':24s} {shown}")
+    first, last = rows[f"shipped, {options.batch} at a time"], rows["paper, 1 at a time"]
+    summary = {
+        "speedup_bf16": round(min(first["speedup"], last["speedup"]), 2),
+        "speedup_bf16_shipped": round(first["speedup"], 2),
+        "speedup_bf16_paper": round(last["speedup"], 2),
+        "speedup_bf16_training": round(trained["speedup"], 2),
+        "shipped_ms": round(first["bfloat16"], 2),
+        "paper_ms": round(last["bfloat16"], 1),
+        "training_ms": round(trained["bfloat16"], 2),
+        "threads": options.threads,
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
