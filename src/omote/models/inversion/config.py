@@ -40,6 +40,9 @@ class InversionConfig:
         place_features: numbers that describe each final token of a backbone, kept in their places beside the pooled
             features; 0 is the pooled features alone (the paper).
         hidden: width of the regression head.
+        detail: features of a convolutional network of its own that looks at the whole face, both modalities at once; 0
+            is none (the paper, whose backbones are pretrained: from random weights a Hiera is slow to see where
+            things are).
         auxiliary: numbers beside the controls that are predicted in training only (`omote.training` asks for the places
             of the landmarks: seeing where things are comes before seeing what they do); they are not stored.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
@@ -67,6 +70,7 @@ class InversionConfig:
     patch_stride: int = 4
     place_features: int = 0
     hidden: int = 512
+    detail: int = 0
     auxiliary: int = 0
     eye_branch: bool = False
     eye_size: tuple[int, int] = (64, 48)
@@ -86,6 +90,8 @@ class InversionConfig:
         if not 0 <= self.place_features <= _MOST_PLACE_FEATURES:
             what = f"place_features must be within 0..{_MOST_PLACE_FEATURES}, got {self.place_features}"
             raise InputError(what)
+        if not 0 <= self.detail <= _MOST_PLACE_FEATURES:
+            raise InputError(f"detail must be within 0..{_MOST_PLACE_FEATURES}, got {self.detail}")
         if not 0 <= self.auxiliary <= _MOST_AUXILIARY:
             raise InputError(f"auxiliary must be within 0..{_MOST_AUXILIARY}, got {self.auxiliary}")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
@@ -128,15 +134,16 @@ class InversionConfig:
 
     @classmethod
     def shipped(cls, space: ControlSpace, rig: str) -> InversionConfig:
-        """The network that ships: narrower, 192 px aligned to the face, with the eye branch, trained from scratch."""
+        """The network that ships: narrower, 128 px aligned to the face, with all our branches, from scratch."""
         return replace(
             _of(cls, space, rig),
-            size=192,
-            embed_dim=64,
+            size=128,
+            embed_dim=32,
             depths=(1, 2, 4, 1),
             patch_stride=8,
             place_features=48,
             hidden=448,
+            detail=256,
             auxiliary=2 * 478,
             eye_branch=True,
             modality_dropout=(0.2, 0.3),

@@ -6,15 +6,19 @@ of the eyes at full resolution with a small network of their own, and learned st
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
 from omote.checks import check_shape
 from omote.errors import InputError
 from omote.models.inversion.backbones import Backbone, fill_pretrained
-from omote.models.inversion.config import InversionConfig
+from omote.models.inversion.config import MODALITIES, InversionConfig
 
 _EYE_WIDTHS = (32, 64, 96, 128)
+_DETAIL_WIDTHS, _DETAIL_LAST = (48, 96, 192, 256), 96
 
 
 class EyeNet(nn.Module):
@@ -40,6 +44,49 @@ class EyeNet(nn.Module):
         maps = self.convolutions(crops)
         features: Tensor = self.norm(self.project(maps.flatten(1)))
         return features
+
+
+class DetailNet(nn.Module):
+    """The whole face, (B, 6, S, S) RGB and normals, to (B, D) features, by convolutions at 1/4 to 1/32 of the size.
+
+    Args:
+        size: S, a multiple of 32.
+        features: D.
+    """
+
+    def __init__(self, size: int, features: int) -> None:
+        super().__init__()
+        first = _DETAIL_WIDTHS[0]
+        layers: list[nn.Module] = [
+            nn.Conv2d(6, first, 7, stride=4, padding=3),
+            nn.GroupNorm(8, first),
+            nn.GELU(),
+        ]
+        for before, after in pairwise(_DETAIL_WIDTHS):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
+            layers.append(_Residual(after))
+        layers.append(nn.Conv2d(_DETAIL_WIDTHS[-1], _DETAIL_LAST, 1))
+        self.convolutions = nn.Sequential(*layers)
+        self.project = nn.Linear(_DETAIL_LAST * (size // 32) ** 2, features)
+        self.norm = nn.LayerNorm(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, D) features."""
+        maps = self.convolutions(images.contiguous(memory_format=torch.channels_last))
+        features: Tensor = self.norm(self.project(maps.flatten(1)))
+        return features
+
+
+class _Residual(nn.Module):
+    """x + GELU(norm(conv(x)))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.GroupNorm(8, width)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + nn.functional.gelu(self.norm(self.convolution(maps)))
 
 
 class InversionNet(nn.Module):
@@ -71,6 +118,10 @@ class InversionNet(nn.Module):
             self.eyes = EyeNet(config.eye_size, config.eye_features)
             self.missing["eyes"] = nn.Parameter(0.02 * torch.randn(2 * config.eye_features))
             width += 2 * config.eye_features
+        self.detail: DetailNet | None = None
+        if config.detail:
+            self.detail = DetailNet(config.size, config.detail)
+            width += config.detail
         self.head = nn.Sequential(
             nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, len(config.controls))
         )
@@ -121,6 +172,8 @@ class InversionNet(nn.Module):
                 parts.append(self.backbones[name](image))
         if self.eyes is not None:
             parts.append(self._eye_features(eyes_rgb, eyes_normal, batch))
+        if self.detail is not None:
+            parts.append(self.detail(_both(images, self.config.modalities, channels=1)))
         hidden = self.head[:2](torch.cat([part.to(parts[0].dtype) for part in parts], 1))
         controls: Tensor = self.head[2](hidden).float()
         if not self.training:
@@ -137,16 +190,20 @@ class InversionNet(nn.Module):
         width, height = self.config.eye_size
         for name, crop in seen.items():
             check_shape(f"eyes_{name}", crop, batch, 2, 3, height, width)
-        some = next(iter(seen.values()))
-        blank = torch.zeros_like(some)  # type: ignore[arg-type]
-        both = torch.cat([seen.get(name, blank) for name in ("rgb", "normal")], 2)  # type: ignore[misc]
-        features: Tensor = self.eyes(both.flatten(0, 1))
+        features: Tensor = self.eyes(_both(crops, self.config.modalities, channels=2).flatten(0, 1))
         return features.reshape(batch, -1)
 
     def _backbone(self, name: str) -> Backbone:
         found = self.backbones[name]
         assert isinstance(found, Backbone)  # noqa: S101 - for the type checker
         return found
+
+
+def _both(images: Mapping[str, Tensor | None], modalities: Sequence[str], channels: int) -> Tensor:
+    """RGB and normals joined along ``channels``, zeros for what is missing or not looked at; at least one is there."""
+    seen = {name: image for name, image in images.items() if name in modalities and image is not None}
+    blank = torch.zeros_like(next(iter(seen.values())))
+    return torch.cat([seen.get(name, blank) for name in MODALITIES], channels)
 
 
 def load_pretrained(net: InversionNet, source: str) -> None:

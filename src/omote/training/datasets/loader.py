@@ -178,7 +178,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     from omote.capture.face_crop import to_tensors
 
     batch: dict[str, Any] = to_tensors(samples)
-    for name in ("controls", "identity", "places"):
+    for name in [n for n in ("controls", "identity", "places") if n in samples[0]]:
         batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
     return batch
 
