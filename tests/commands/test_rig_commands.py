@@ -67,7 +67,7 @@ def test_problems_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (folder / "open.obj").write_bytes((folder / "jawOpen.obj").read_bytes())
     assert main(["rig", "inspect", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert "problem: moves nothing: tongueOut" in out
+    assert "problem: moves nothing by itself: tongueOut" in out
     assert "problem: are the same shape: jawOpen and open" in out
 
 
@@ -122,6 +122,7 @@ def test_take_on_the_rig_as_json_and_as_omote(tmp_path: Path, capsys: pytest.Cap
         (["inspect", "missing.glb"], "missing.glb: there is no such rig"),
         (["map", "HEAD", "--take", "missing.omote", "-o", "x.glb"], "missing.omote"),
         (["map", "HEAD", "-o", "map.txt"], "a mapping is written as .json"),
+        (["map", "facs"], "facs: the embedded head has the FACS controls themselves"),
         (["inspect", "HEAD", "--unit", "ell"], "unknown unit 'ell'"),
         (["inspect", "HEAD", "--axes", "up"], "'up' is no pair of axes"),
         (["inspect", "HEAD", "-o", "sheet.png", "--size", "5"], "pictures of 5 px"),

@@ -58,11 +58,14 @@ class RigMapArgs:
         from omote.rigs.mapping import NameMapping, load_mapping
         from omote.rigs.open import open_rig
 
+        if self.rig == "facs":
+            remedy = "omote convert --space arkit52 converts its takes."
+            raise InputError("the embedded head has the FACS controls themselves", where="facs", remedy=remedy)
         rig = open_rig(self.rig, unit=self.unit, axes=self.axes, mapping=self.mapping)
         if self.mapping is not None:
             found = load_mapping(self.mapping, rig.space)
         else:
-            combinations = getattr(rig, "combinations", {}) if rig.name != "facs" else {}
+            combinations = getattr(rig, "combinations", {})
             found = NameMapping.by_name(rig.space, space_by_name(self.to), combinations)
         if self.take is not None:
             return self._write_take(rig, found)
@@ -93,13 +96,28 @@ class RigMapArgs:
 
 
 def _write_mapping(mapping: NameMapping, path: Path) -> None:
-    import json
-
     from omote.export.files import write_text
 
     if path.suffix.lower() != ".json":
         raise InputError("a mapping is written as .json", where=path)
-    write_text(path, json.dumps(mapping.document(), indent=2, ensure_ascii=False) + "\n")
+    write_text(path, _lines(mapping.document()))
+
+
+def _lines(document: dict[str, Any]) -> str:
+    """JSON with one line for each control, to be edited by hand."""
+    import json
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)
+
+    parts = []
+    for key, value in document.items():
+        if isinstance(value, dict) and value:
+            rows = ",\n".join(f"    {text(name)}: {text(row)}" for name, row in value.items())
+            parts.append(f"  {text(key)}: {{\n{rows}\n  }}")
+        else:
+            parts.append(f"  {text(key)}: {text(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def _show(mapping: NameMapping) -> None:

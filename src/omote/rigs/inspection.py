@@ -111,7 +111,7 @@ def _problems(controls: list[ControlReport], combinations: list[ControlReport], 
     found = []
     empty = [row.name for row in (*controls, *combinations) if not row.vertices]
     if empty:
-        found.append(f"moves nothing: {listed(empty)}")
+        found.append(f"moves nothing by itself: {listed(empty)}")
     alone = [row.name for row in controls if side_of(row.name) != "C" and row.partner is None]
     if alone:
         found.append(f"has no partner on the other side: {listed(alone)}")
