@@ -17,7 +17,7 @@ pxr = pytest.importorskip("pxr")
 
 
 def write_usd(
-    path: Path, *, metres: float = 1.0, up: str = "Y", sparse: bool = True, inbetween: bool = False
+    path: Path, *, metres: float = 1.0, up: str = "Y", sparse: bool = True, between: bool = False
 ) -> Any:
     """The little head as a stage, saved; the stage, to be spoilt."""
     from pxr import Gf, Usd, UsdGeom, UsdSkel, Vt
@@ -45,7 +45,7 @@ def write_usd(
         shape.CreateOffsetsAttr(tuples(delta[moved] if sparse else delta))
         if sparse:
             shape.CreatePointIndicesAttr([int(i) for i in moved])
-        if inbetween:
+        if between:
             half = shape.CreateInbetween("half")
             half.SetWeight(0.5)
             half.SetOffsets(tuples(delta[moved] if sparse else delta))
@@ -77,7 +77,7 @@ def test_unit_and_up_axis_of_the_stage_are_followed(tmp_path: Path) -> None:
 
 
 def test_inbetweens_are_left_out_and_noted(tmp_path: Path) -> None:
-    write_usd(tmp_path / "head.usda", inbetween=True)
+    write_usd(tmp_path / "head.usda", between=True)
     shapes = read_usd(tmp_path / "head.usda")
     assert "inbetweens are left out: jawOpen" in shapes.notes
     assert len(shapes.shapes) == 4

@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 def read_usd(path: Path) -> ShapeSet:
     """The neutral and the shapes of a stage at its default time, in its own unit and axes, which are noted.
 
-    Transforms are applied. Inbetween shapes are left out and noted. Layers outside of the file's folder are refused.
+    Transforms are applied. In-between shapes are left out and noted. Layers outside of the file's folder are refused.
 
     Raises:
         FormatError: malformed, without triangles, or shapes that do not fit their mesh.

@@ -11,7 +11,7 @@ ARKIT_WORDS: dict[str, str] = {
     "eyeBlink": "blink eyeclose eyeclosed eyesclosed eyesclose closeeye closeeyes lidclose eyelidclose wink "
     "eyeblinks fcleyeclose au43 au45",
     "eyeLookDown": "lookdown eyesdown gazedown eyedown eyeslookdown eyeballdown",
-    "eyeLookIn": "lookin eyein eyeballin gazein",
+    "eyeLookIn": "eyein eyeballin gazein",
     "eyeLookOut": "lookout eyeout eyeballout gazeout",
     "eyeLookUp": "lookup eyesup gazeup eyeup eyeslookup eyeballup",
     "eyeSquint": "squint eyessquint eyesquintinner lidtighten lidtightener eyelidtighten eyestighten au7 au07",
