@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from omote.capture.face_crop import network_images, to_tensors
 from omote.controls import FACS102
 from omote.errors import WeightsError
-
-if TYPE_CHECKING:
-    from omote.models.inversion import InversionNet
 
 BATCH = 16
 """Pictures that pass the network at once."""
@@ -55,17 +52,19 @@ class Inverter:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        from omote.models.inversion import load_checkpoint
+        from omote.models.inversion import FastInversion, load_checkpoint
 
         if path is None and not shipped_weights().is_file():
             remedy = "Train one (`omote train inversion --help`) and give it with --weights."
             raise WeightsError("this installation has no inversion network", remedy=remedy)
-        self.net: InversionNet = load_checkpoint(path or shipped_weights(), FACS102, rig=_RIG)
+        net = load_checkpoint(path or shipped_weights(), FACS102, rig=_RIG)
+        self.config = net.config
+        self._predict = FastInversion(net)  # bfloat16 where the processor multiplies it
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """What it can look at: "rgb", "normal" or both."""
-        return tuple(self.net.config.modalities)
+        return tuple(self.config.modalities)
 
     def sample(
         self, rgb: NDArray[np.uint8] | None, normal: NDArray[np.uint8] | None, landmarks: NDArray[np.float32]
@@ -85,17 +84,12 @@ class Inverter:
         if rgb is None and normal is None:
             needed = "a normal map" if "normal" in self.modalities else "an RGB picture"
             raise WeightsError(f"this network needs {needed}", remedy="Give one, or other --weights.")
-        return network_images(self.net.config, rgb, normal, landmarks[:, :2])
+        return network_images(self.config, rgb, normal, landmarks[:, :2])
 
     def controls(self, samples: Samples) -> NDArray[np.float64]:
         """(B, 102) controls within their ranges; the head's own are 0, since its movement is the pose."""
-        import torch
-
-        results = []
-        with torch.inference_mode():
-            for first in range(0, len(samples), BATCH):
-                tensors = to_tensors(samples[first : first + BATCH])
-                results.append(self.net(**tensors).float().numpy())
+        batches = [samples[first : first + BATCH] for first in range(0, len(samples), BATCH)]
+        results = [self._predict(**to_tensors(batch)).numpy() for batch in batches]
         controls = FACS102.clamp(np.concatenate(results)).astype(np.float64)
         controls[:, _HEAD] = 0.0
         return controls
