@@ -110,7 +110,7 @@ def _rig_head(path: Path) -> Head:
         faces=rig.faces.numpy(),
         shapes=(),
         uv=uv,
-        weld=rig.weld.numpy(),
+        weld=weld_vertices(rig.neutral.numpy()),  # across its meshes too
         face_part=rig.face_part.numpy(),
         part_names=rig.part_names,
         colours=rig.colours,

@@ -46,7 +46,9 @@ LANDMARKS = 4.0
 FAR = 0.35
 """Triangles further apart than this share of the face's size do not correspond."""
 ALIKE = (0.4, 2.5)
-"""How much larger or smaller a part may be than the part it is matched with."""
+"""How much larger or smaller a part may be than the part it is moved onto."""
+BESIDE = 0.5
+"""How far from there it may be, as a share of its radius."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def register(
             where="registration",
             remedy="Check the landmarks, and that both meshes are heads that face outwards.",
         )
-    final = _carry_parts(bend.rest, placed, parts, skin, fixed, size)
+    final = _carry_parts(bend, placed, parts, skin, fixed, size)
     if moving.weld is not None:
         final = final[moving.weld]
     gaps = np.linalg.norm(source.points(final) - target.points(), axis=1)
@@ -178,6 +180,7 @@ class _Bend:
         self._plate = csr_array(stiffness @ diags_array(1 / self._area) @ stiffness)
         outside = np.ones(len(rest), bool) if source.outside is None else source.outside
         self._active = outside[self._index]
+        self.outer = self._index[self._active]
         corners, share = source.landmarks
         corners = corners if source.weld is None else source.weld[corners]
         held = (number[corners] >= 0).all(1)
@@ -302,50 +305,59 @@ def _matched_parts(
     our_faces, their_faces = ours[source.joined[:, 0]], theirs[target.joined[:, 0]]
     inner = [p for p in np.unique(our_faces) if p != skin]
     trees = {p: cKDTree(placed[ours == p]) for p in [skin, *inner]}
-    pairs, used = [], set()
+    skin_tree = cKDTree(target.vertices[theirs == their_skin])
+    pairs, nearer = [], set()
     for part in np.unique(their_faces):
         if part == their_skin:
             continue
         points = target.vertices[theirs == part]
-        gaps = {p: float(np.median(tree.query(points)[0])) for p, tree in trees.items()}
+        gaps = {p: _gap(tree, points) for p, tree in trees.items()}
         reach = 0.1 * float(np.linalg.norm(np.ptp(points, axis=0)))
         close = [p for p in inner if gaps[p] <= max(0.5 * gaps[skin], reach) and gaps[p] <= 0.5 * FAR * size]
-        used.update(close)
+        inside = cKDTree(points)
+        nearer |= {p for p in close if _gap(inside, placed[ours == p]) < _gap(skin_tree, placed[ours == p])}
         chosen = np.isin(our_faces, close) if close else np.ones(len(our_faces), bool)
         pairs.append((their_faces == part, chosen, False))
-    left = [skin, *(p for p in inner if p not in used)]
+    left = [skin, *(p for p in inner if p not in nearer)]
     pairs.append((their_faces == their_skin, np.isin(our_faces, left), True))
     return pairs
 
 
-def _carry_parts(rest: Array, placed: Array, parts: Array, skin: int, target: HeadMesh, size: float) -> Array:
+def _gap(tree: Any, points: Array) -> float:
+    return float(np.median(tree.query(points)[0]))
+
+
+def _carry_parts(bend: _Bend, placed: Array, parts: Array, skin: int, target: HeadMesh, size: float) -> Array:
     """(Vs, 3) with the parts that are not the skin brought along and onto their counterparts."""
     from scipy.interpolate import RBFInterpolator
 
-    final = placed.copy()
+    rest, final = bend.rest, placed.copy()
     inner = [p for p in np.unique(parts) if p not in (skin, -1)]
     if not inner:
         return final
-    main = np.flatnonzero(parts == skin)
     others = np.flatnonzero((parts != skin) & (parts >= 0))
-    near = np.linalg.norm(rest[main] - rest[others].mean(0), axis=1).argsort()[: max(2000, len(main) // 3)]
-    sample = main[near[:: max(1, len(near) // 600)]]
+    near = np.linalg.norm(rest[bend.outer] - rest[others].mean(0), axis=1).argsort()
+    near = bend.outer[near[: max(2000, len(near) // 3)]]
+    sample = near[:: max(1, len(near) // 600)]
     field = RBFInterpolator(
         rest[sample], placed[sample] - rest[sample], kernel="linear", smoothing=1e-3 * size
     )
     final[others] = rest[others] + field(rest[others])
     theirs = parts_of_mesh(target.joined, len(target.vertices))
     their_skin = _main_part(target, theirs)
-    balls = [_ball(target.vertices[theirs == p]) for p in np.unique(theirs) if p not in (their_skin, -1)]
-    for part in inner:
-        middle, radius = _ball(final[parts == part])
-        fits = [
-            (float(np.linalg.norm(centre - middle)), centre, reach)
-            for centre, reach in balls
-            if ALIKE[0] <= reach / radius <= ALIKE[1] and np.linalg.norm(centre - middle) < 0.6 * radius
-        ]
-        if fits:
-            _, centre, reach = min(fits, key=lambda fit: fit[0])
+    balls = {p: _ball(target.vertices[theirs == p]) for p in np.unique(theirs) if p not in (their_skin, -1)}
+    ours = {p: _ball(final[parts == p]) for p in inner}
+    pairs = [
+        (float(np.linalg.norm(centre - middle)) / radius, part, other)
+        for part, (middle, radius) in ours.items()
+        for other, (centre, reach) in balls.items()
+        if ALIKE[0] <= reach / radius <= ALIKE[1]
+    ]
+    taken: set[tuple[str, int]] = set()
+    for apart, part, other in sorted(pairs):
+        if apart < BESIDE and not {("ours", part), ("theirs", other)} & taken:
+            taken |= {("ours", part), ("theirs", other)}
+            (middle, radius), (centre, reach) = ours[part], balls[other]
             final[parts == part] = centre + (final[parts == part] - middle) * (reach / radius)
     return final
 

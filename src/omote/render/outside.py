@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from omote.geometry.meshes import face_normals
 from omote.performance import Camera
 
 Array = npt.NDArray[Any]
@@ -33,20 +34,17 @@ def outside_vertices(vertices: Array, faces: Array, weld: Array | None = None) -
     camera = Camera(focal=0.49 * SIZE * _FAR, principal=(SIZE / 2, SIZE / 2), size=(SIZE, SIZE))
     seen = np.zeros(len(vertices), bool)
     joined = faces if weld is None else weld[faces]
+    normals = face_normals(points, faces, unit=False)
     for index in range(DIRECTIONS):
-        placed = points @ _look(index).T
+        turn = _look(index)
+        placed = points @ turn.T
         placed[:, 2] -= _FAR
         drawn = render_mesh(
-            np.ascontiguousarray(placed),
-            faces,
-            camera,
-            albedo=(0.5, 0.5, 0.5),
-            weld=weld,
-            supersample=1,
-            cull=True,
+            np.ascontiguousarray(placed), faces, camera, albedo=(0.5, 0.5, 0.5), weld=weld, supersample=1
         )
         ids = np.unique(np.asarray(drawn.triangle_id))
-        seen[joined[ids[ids >= 0]]] = True
+        ids = ids[ids >= 0]
+        seen[joined[ids[normals[ids] @ turn[2] > 0]]] = True  # backs are the inside of a head open below
     touched = seen[joined].any(1)  # triangles smaller than a pixel lie between those that were hit
     seen[joined[touched]] = True
     return seen if weld is None else np.asarray(seen[weld])
