@@ -18,7 +18,8 @@ from omote.models.inversion.backbones import Backbone, fill_pretrained
 from omote.models.inversion.config import MODALITIES, InversionConfig
 
 _EYE_WIDTHS = (32, 64, 96, 128)
-_DETAIL_WIDTHS, _DETAIL_LAST = (48, 96, 192, 256), 96
+_DETAIL_WIDTHS = (32, 64, 128, 192, 256)
+_QUIET = 0.1
 
 
 class EyeNet(nn.Module):
@@ -31,10 +32,7 @@ class EyeNet(nn.Module):
 
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in zip((6, *_EYE_WIDTHS), _EYE_WIDTHS, strict=False):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
-        self.convolutions = nn.Sequential(*layers)
+        self.convolutions = _halving(_EYE_WIDTHS)
         cells = (size[0] // 16) * (size[1] // 16)
         self.project = nn.Linear(_EYE_WIDTHS[-1] * cells, features)
         self.norm = nn.LayerNorm(features)
@@ -47,7 +45,7 @@ class EyeNet(nn.Module):
 
 
 class DetailNet(nn.Module):
-    """The whole face, (B, 6, S, S) RGB and normals, to (B, D) features, by convolutions at 1/4 to 1/32 of the size.
+    """The whole face, (B, 6, S, S) RGB and normals, to (B, D) features, by convolutions down to 1/32 of the size.
 
     Args:
         size: S, a multiple of 32.
@@ -56,18 +54,8 @@ class DetailNet(nn.Module):
 
     def __init__(self, size: int, features: int) -> None:
         super().__init__()
-        first = _DETAIL_WIDTHS[0]
-        layers: list[nn.Module] = [
-            nn.Conv2d(6, first, 7, stride=4, padding=3),
-            nn.GroupNorm(8, first),
-            nn.GELU(),
-        ]
-        for before, after in pairwise(_DETAIL_WIDTHS):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
-            layers.append(_Residual(after))
-        layers.append(nn.Conv2d(_DETAIL_WIDTHS[-1], _DETAIL_LAST, 1))
-        self.convolutions = nn.Sequential(*layers)
-        self.project = nn.Linear(_DETAIL_LAST * (size // 32) ** 2, features)
+        self.convolutions = _halving(_DETAIL_WIDTHS)
+        self.project = nn.Linear(_DETAIL_WIDTHS[-1] * (size // 32) ** 2, features)
         self.norm = nn.LayerNorm(features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -77,16 +65,12 @@ class DetailNet(nn.Module):
         return features
 
 
-class _Residual(nn.Module):
-    """x + GELU(norm(conv(x)))."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(width, width, 3, padding=1)
-        self.norm = nn.GroupNorm(8, width)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps + nn.functional.gelu(self.norm(self.convolution(maps)))
+def _halving(widths: Sequence[int]) -> nn.Sequential:
+    """Convolutions of pictures with 6 channels; each halves the size."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((6, *widths)):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
+    return nn.Sequential(*layers)
 
 
 class InversionNet(nn.Module):
@@ -122,9 +106,13 @@ class InversionNet(nn.Module):
         if config.detail:
             self.detail = DetailNet(config.size, config.detail)
             width += config.detail
-        self.head = nn.Sequential(
-            nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, len(config.controls))
-        )
+        first = nn.Linear(width, config.hidden)
+        if (
+            config.detail
+        ):  # a Hiera of random weights sees nothing yet: its noise must not drown the convolutions
+            seen = sum(self._backbone(name).features for name in config.modalities)
+            first.weight.data[:, :seen] *= _QUIET
+        self.head = nn.Sequential(first, nn.GELU(), nn.Linear(config.hidden, len(config.controls)))
         self.auxiliary = nn.Linear(config.hidden, config.auxiliary) if config.auxiliary else None
         self.register_buffer("low", torch.tensor(config.low), persistent=False)
         self.register_buffer("high", torch.tensor(config.high), persistent=False)

@@ -149,7 +149,7 @@ def render_samples(
         plans = [_plan(rig, options, index) for index in range(first, first + CHUNK)]
         controls = torch.from_numpy(np.stack([plan.expression.controls for plan in plans]))
         identity = torch.from_numpy(np.stack([plan.identity for plan in plans]))
-        with torch.inference_mode():
+        with torch.no_grad():
             posed = rig(controls, identity).numpy()
             rest = torch.from_numpy(np.broadcast_to(rig.space.neutral, controls.shape).copy())
             neutral = rig(rest, identity).numpy()
