@@ -33,14 +33,14 @@ def write_usd(
     def tuples(points: np.ndarray) -> Any:
         return Vt.Vec3fArray([Gf.Vec3f(*map(float, p)) for p in points @ turn.T / metres])
 
-    mesh = UsdGeom.Mesh.Define(stage, "/root/head")
+    mesh = UsdGeom.Mesh.Define(stage, "/person/head")
     mesh.CreatePointsAttr(tuples(vertices))
     mesh.CreateFaceVertexCountsAttr([4] * len(quads))
     mesh.CreateFaceVertexIndicesAttr([i for quad in quads for i in quad])
     binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
     targets = []
     for name, delta in little_shapes(vertices).items():
-        shape = UsdSkel.BlendShape.Define(stage, f"/root/head/{name}")
+        shape = UsdSkel.BlendShape.Define(stage, f"/person/head/{name}")
         moved = np.flatnonzero((delta != 0).any(axis=1))
         shape.CreateOffsetsAttr(tuples(delta[moved] if sparse else delta))
         if sparse:
@@ -87,7 +87,7 @@ def test_texture_coordinates_of_corners_split_points(tmp_path: Path) -> None:
     from pxr import Sdf, UsdGeom
 
     stage = write_usd(tmp_path / "head.usda")
-    mesh = UsdGeom.Mesh.Get(stage, "/root/head")
+    mesh = UsdGeom.Mesh.Get(stage, "/person/head")
     corners = 4 * 16
     primvar = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, "faceVarying")
     primvar.Set(
@@ -104,8 +104,8 @@ def test_texture_coordinates_of_corners_split_points(tmp_path: Path) -> None:
 def _spoil(stage: Any, how: str) -> None:
     from pxr import UsdGeom, UsdSkel
 
-    mesh = UsdGeom.Mesh.Get(stage, "/root/head")
-    shape = UsdSkel.BlendShape.Get(stage, "/root/head/jawOpen")
+    mesh = UsdGeom.Mesh.Get(stage, "/person/head")
+    shape = UsdSkel.BlendShape.Get(stage, "/person/head/jawOpen")
     match how:
         case "indices outside":
             shape.GetPointIndicesAttr().Set([99] * len(shape.GetOffsetsAttr().Get()))
@@ -114,9 +114,9 @@ def _spoil(stage: Any, how: str) -> None:
         case "bad faces":
             mesh.GetFaceVertexCountsAttr().Set([3])
         case "no mesh":
-            stage.RemovePrim("/root/head")
+            stage.RemovePrim("/person/head")
         case "target missing":
-            stage.RemovePrim("/root/head/jawOpen")
+            stage.RemovePrim("/person/head/jawOpen")
         case "names twice":
             UsdSkel.BindingAPI(mesh).GetBlendShapesAttr().Set(["a", "b", "a", "c"])
     stage.GetRootLayer().Save()
