@@ -149,6 +149,34 @@ def test_fewer_identities_repeat() -> None:
     assert not (heads[0] == heads[1]).all()
 
 
+class Giant:
+    """The embedded rig under another name, a hundred times as large and somewhere else."""
+
+    name = "giant"
+
+    def __init__(self, landmarks: bool) -> None:
+        self.rig = load_rig()
+        self.landmarks = self.rig.landmarks if landmarks else None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.rig, name)
+
+    def __call__(self, controls: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
+        return 100 * self.rig(controls, identity) + torch.tensor([7.0, -20.0, 3.0])
+
+
+def test_foreign_rigs_are_brought_before_the_camera() -> None:
+    options = SynthOptions(recipe="paper", count=3, size=96)
+    ours = list(render_samples(load_rig(), options))
+    theirs = list(render_samples(Giant(landmarks=True), options))
+    for one, other in zip(ours, theirs, strict=True):
+        assert other.vertices == pytest.approx(one.vertices, abs=2e-4)
+        assert other.landmarks == pytest.approx(one.landmarks, abs=0.2)
+    unknown = next(render_samples(Giant(landmarks=False), options))
+    assert np.isnan(unknown.landmarks).all()
+    assert 0.1 < (unknown.mask == 255).mean() < 0.7
+
+
 def test_another_hand_changes_a_head_smoothly_and_leaves_rest_at_rest() -> None:
     rig = load_rig()
     identity, controls = torch.zeros(1, 90), torch.zeros(2, 102)

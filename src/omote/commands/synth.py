@@ -132,9 +132,12 @@ class Shard:
 
 @lru_cache(maxsize=1)
 def _rig(source: str) -> Rig:
+    from omote.capture.mesh_landmarks import rig_landmarks
     from omote.rigs.open import open_rig
 
-    return open_rig(source)
+    rig = open_rig(source)
+    rig_landmarks(rig)  # crops of the face need them
+    return rig
 
 
 def render_shard(task: Shard, report: Report) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Each sample depends on its own index and the seed alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omote.errors import InputError
+from omote.geometry.alignment import Similarity, align
 from omote.geometry.cameras import project
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera
@@ -101,7 +102,8 @@ class Rendered:
         rgb, normal: (S, S, 3) uint8; normal is encoded (`omote.render.encode_normals`).
         mask: (S, S) uint8, 255 on the head.
         expression: controls and their kind; identity (I,).
-        landmarks: (478, 2) px, NaN for rigs without; vertices: (V, 3) metres, camera space.
+        landmarks: (478, 2) px, NaN for rigs without; vertices: (V, 3) metres, camera space (a foreign rig is brought
+            to where the average head is, and to its size).
         camera: of both pictures; rotation (3,) axis-angle of the head in it.
         quality: of the JPEG that ``rgb`` is to be stored as; None: losslessly.
     """
@@ -145,6 +147,7 @@ def render_samples(
     import torch
 
     stop = options.count if stop is None else stop
+    place = _to_average_head(rig)
     for first in range(start - start % CHUNK, stop, CHUNK):
         plans = [_plan(rig, options, index) for index in range(first, first + CHUNK)]
         controls = torch.from_numpy(np.stack([plan.expression.controls for plan in plans]))
@@ -155,7 +158,28 @@ def render_samples(
             neutral = rig(rest, identity).numpy()
         for offset, plan in enumerate(plans):
             if start <= first + offset < stop:
-                yield _render(rig, options, plan, posed[offset], neutral[offset])
+                yield _render(rig, options, plan, *(place(head[offset]) for head in (posed, neutral)))
+
+
+def _to_average_head(rig: Rig) -> Callable[[Array], Array]:
+    """Moves and scales a foreign rig's vertices (V, 3) to where the camera expects a face."""
+    if rig.name == "facs":
+        return lambda vertices: vertices
+    import torch
+
+    from omote.capture.landmark_model import landmark_model
+
+    rest = torch.from_numpy(np.array(rig.space.neutral, np.float32)[None])
+    with torch.no_grad():
+        neutral = rig(rest, torch.zeros(1, len(rig.identity_space)))[0].numpy()
+    if rig.landmarks is None:
+        low, high = neutral.min(0), neutral.max(0)
+        scale = SPAN / max(float((high - low).max()), 1e-9)
+        found = Similarity(scale, np.eye(3), CENTRE - scale * (low + high) / 2)
+    else:
+        model = landmark_model()
+        found = align(rig.landmarks.apply(neutral), model.rest, model.weight)
+    return lambda vertices: found.apply(vertices).astype(np.float32)
 
 
 def _plan(rig: Rig, options: SynthOptions, index: int) -> _Plan:
