@@ -27,12 +27,19 @@ def read_usd(path: Path) -> ShapeSet:
     Raises:
         FormatError: malformed, without triangles, or shapes that do not fit their mesh.
     """
-    from pxr import Tf, Usd, UsdGeom
+    from pxr import Tf
 
     try:
-        stage = Usd.Stage.Open(str(path), Usd.Stage.LoadAll)
-    except Tf.ErrorException as error:
-        raise FormatError(f"this is not USD ({str(error).strip().splitlines()[-1]})", where=path) from None
+        return _read(path)
+    except (Tf.ErrorException, RuntimeError, TypeError, ValueError, IndexError, OverflowError) as error:
+        text = " ".join(str(error).split())[-200:]
+        raise FormatError(f"this is not USD, or damaged ({text})", where=path) from None
+
+
+def _read(path: Path) -> ShapeSet:
+    from pxr import Usd, UsdGeom
+
+    stage = Usd.Stage.Open(str(path), Usd.Stage.LoadAll)
     folder = path.parent.resolve()
     for layer in stage.GetUsedLayers():
         place = str(layer.realPath).partition("[")[0]
