@@ -303,11 +303,11 @@ class _Stream(torch.utils.data.IterableDataset[Any]):
 
 
 def _deaf(worker: int) -> None:
-    """Ctrl-C reaches the whole group; the leading process ends its workers itself."""
+    """Ctrl-C and SIGTERM reach the whole group; the leading process saves, then ends its workers itself."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def make_net(config: InversionConfig, *, seed: int, must_have: bool = False) -> InversionNet:
