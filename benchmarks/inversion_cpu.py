@@ -93,21 +93,23 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shipped, paper = InversionConfig.shipped(FACS102, "facs"), InversionConfig.paper(FACS102, "facs")
-    rows = {
-        f"shipped, {options.batch} at a time": inference(shipped, options.batch, options.rounds),
-        "shipped, 1 at a time": inference(shipped, 1, 2 * options.rounds),
-        "paper, 1 at a time": inference(paper, 1, max(3, options.rounds // 2)),
-    }
+    batch = options.batch
     print(
         f"{'ms for a pair':24s} {'float32':>9s} {'autocast':>9s} {'bfloat16':>9s} {'ratio':>6s}  mean difference"
     )
-    for name, row in rows.items():
+    rows = {}
+    for name, config, pairs, rounds in (
+        ("shipped, many at a time", shipped, batch, options.rounds),
+        ("shipped, one at a time", shipped, 1, 2 * options.rounds),
+        ("paper, one at a time", paper, 1, max(3, options.rounds // 2)),
+    ):
+        rows[name] = row = inference(config, pairs, rounds)
         shown = "".join(f" {row[way]:9.2f}" for way in ("float32", "autocast", "bfloat16"))
-        print(f"{name:24s}{shown} {row['speedup']:6.2f}  {row['difference']:.5f}")
-    trained = training(shipped, options.batch, max(3, options.rounds // 2))
+        print(f"{name:24s}{shown} {row['speedup']:6.2f}  {row['difference']:.5f}", flush=True)
+    trained = training(shipped, batch, max(3, options.rounds // 2))
     shown = f"{trained['float32']:9.2f} {trained['bfloat16']:9.2f} {'':9s} {trained['speedup']:6.2f}"
     print(f"{'training step, shipped':24s} {shown}")
-    first, last = rows[f"shipped, {options.batch} at a time"], rows["paper, 1 at a time"]
+    first, last = rows["shipped, many at a time"], rows["paper, one at a time"]
     summary = {
         "speedup_bf16": round(min(first["speedup"], last["speedup"]), 2),
         "speedup_bf16_shipped": round(first["speedup"], 2),
