@@ -141,8 +141,9 @@ def test_broken_stages_are_refused_in_one_line(tmp_path: Path, how: str, said: s
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_usd_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "head.usda").write_text("not a stage")
+@pytest.mark.parametrize("data", [b"not a stage", b"", b"#usda 1.0\ndef \xff\xfe", b"PXR-USDC" + bytes(80)])
+def test_what_is_not_usd_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "head.usda").write_bytes(data)
     with pytest.raises(FormatError, match="this is not USD"):
         open_rig(tmp_path / "head.usda")
 

@@ -32,8 +32,15 @@ def read_usd(path: Path) -> ShapeSet:
     try:
         return _read(path)
     except (Tf.ErrorException, RuntimeError, TypeError, ValueError, IndexError, OverflowError) as error:
-        text = " ".join(str(error).split())[-200:]
-        raise FormatError(f"this is not USD, or damaged ({text})", where=path) from None
+        raise FormatError(f"this is not USD, or damaged ({_said(error)})", where=path) from None
+
+
+def _said(error: Exception) -> str:
+    """The end of what an error says; USD quotes the file, which need not be text."""
+    try:
+        return " ".join(str(error).split())[-200:]
+    except UnicodeDecodeError:
+        return "it holds bytes that are no text"
 
 
 def _read(path: Path) -> ShapeSet:
