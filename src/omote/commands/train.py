@@ -263,6 +263,7 @@ class _Progress:
                     f"step {numbers['step']}, {_span(numbers['seconds'])}: validation {shown}{best}",
                     markup=False,
                     highlight=False,
+                    soft_wrap=True,
                 )
 
 

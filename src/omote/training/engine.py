@@ -149,8 +149,9 @@ class Engine:
         self._length: int | None = None  # batches of a pass, once one has ended
         self.state_path = folder / "last.pt"
         torch.manual_seed(options.seed)
-        if overwrite and self.accelerator.is_main_process:
-            self.state_path.unlink(missing_ok=True)
+        if overwrite:
+            if self._leads:
+                self.state_path.unlink(missing_ok=True)
         elif self.state_path.exists():
             self._restore()
         self.wrapped: nn.Module = self._wrap()
