@@ -60,7 +60,9 @@ class RigMapArgs:
 
         if self.rig == "facs":
             remedy = "omote convert --space arkit52 converts its takes."
-            raise InputError("the embedded head has the FACS controls themselves", where="facs", remedy=remedy)
+            raise InputError(
+                "the embedded head has the FACS controls themselves", where="facs", remedy=remedy
+            )
         rig = open_rig(self.rig, unit=self.unit, axes=self.axes, mapping=self.mapping)
         if self.mapping is not None:
             found = load_mapping(self.mapping, rig.space)
