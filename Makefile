@@ -56,6 +56,8 @@ format: $(STAMP) ## rewrite the code in the house style
 bench: $(STAMP) ## measure accuracy, speed and steadiness
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/puppet.py
+	$(BIN)/python benchmarks/synth.py
+	$(BIN)/python benchmarks/inversion_cpu.py
 
 .PHONY: docs
 docs: $(STAMP) ## build the documentation into site/
