@@ -25,9 +25,9 @@ from omote.training.datasets.shards import (
 
 Array = np.ndarray
 Chance = np.random.Generator
-JITTER_TURN, JITTER_SCALE, JITTER_SHIFT = 0.05, 0.05, 0.025
+JITTER_TURN, JITTER_SCALE, JITTER_SHIFT = 0.012, 0.012, 0.005
 """How far crops stray in training: radians, share of the size, share of the width (standard deviations)."""
-EYE_JITTER = 0.025
+EYE_JITTER = 0.01
 """The same for where the eyes are, share of the width of an eye crop."""
 
 
