@@ -63,7 +63,7 @@ RUNS = (
     Run("controls", "control loss only", loss="controls"),
     Run("mesh", "mesh loss only", loss="mesh"),
     Run("pooled", "pooled features alone", {"place_features": 0}),
-    Run("no_landmarks", "not asked for landmarks in training", {"auxiliary": 0}),
+    Run("no_detail", "without the convolutional network", {"detail": 0}),
     Run("no_eyes", "without the eye branch", {"eye_branch": False}),
     Run("paper", "recipe paper", recipe="paper"),
     Run("frozen_random", "three stages frozen, random", {"frozen_stages": 3}),
@@ -191,11 +191,7 @@ class Bench:
             data=(), batch=batch, loss=run.loss, mesh_samples=8, validation=0, workers=0, seed=seed
         )
         # A network that sees one modality is not handed the other.
-        names = [
-            n
-            for n in data
-            if n in ("controls", "identity", "places") or any(m in n for m in config.modalities)
-        ]
+        names = [n for n in data if n in ("controls", "identity") or any(m in n for m in config.modalities)]
 
         def samples(split: str, epoch: int) -> Iterable[dict[str, Any]]:
             order = np.random.default_rng([seed, epoch]).permutation(self.options.samples)

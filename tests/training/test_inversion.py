@@ -45,7 +45,7 @@ class TwoRig(torch.nn.Module):
 def config(**changes: Any) -> InversionConfig:
     small = {"size": 64, "embed_dim": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 1, 1), "hidden": 16}
     made = InversionConfig.shipped(SPACE, "two")
-    return replace(made, **{**small, "eye_features": 8, "auxiliary": 0, "align": "center", **changes})
+    return replace(made, **{**small, "eye_features": 8, "align": "center", **changes})
 
 
 def samples(split: str, epoch: int) -> Iterator[dict[str, Any]]:

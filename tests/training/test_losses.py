@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from omote.errors import InputError
-from omote.training.losses import control_loss, landmark_loss, mesh_loss, pick_samples
+from omote.training.losses import control_loss, mesh_loss, pick_samples
 
 
 class Triangle:
@@ -81,14 +81,3 @@ def test_on_the_embedded_rig_both_terms_pull_alike() -> None:
     (of_mesh,) = torch.autograd.grad(mesh, predicted)
     (of_controls,) = torch.autograd.grad(control_loss(predicted, target), predicted)
     assert 0.7 < (of_mesh.norm() / of_controls.norm()).item() < 2.0
-
-
-def test_landmark_loss_by_hand_and_without_unknown_places() -> None:
-    places = torch.tensor([[0.1, 0.2], [float("nan"), 0.4]])
-    predicted = torch.tensor([[0.1, 0.5], [9.0, 0.2]], requires_grad=True)
-    loss = landmark_loss(predicted, places)
-    assert float(loss.detach()) == pytest.approx((0.3**2 + 0.2**2) / 3)
-    loss.backward()
-    assert predicted.grad is not None
-    assert float(predicted.grad[1, 0]) == 0
-    assert float(landmark_loss(predicted, torch.full((2, 2), float("nan")))) == 0

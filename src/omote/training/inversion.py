@@ -29,11 +29,9 @@ from omote.models.inversion import (
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
 from omote.training.losses import (
-    LANDMARK_WEIGHT,
     LOSSES,
     MESH_WEIGHT,
     control_loss,
-    landmark_loss,
     mesh_loss,
     pick_samples,
 )
@@ -179,14 +177,9 @@ class InversionTask:
         images = self._without({k: batch.get(k) for k in _IMAGES}, float(torch.rand((), generator=chance)))
         predicted = net(**images)
         most, target = self.options.mesh_samples, batch["controls"]
-        predicted, places = predicted.split([target.shape[1], predicted.shape[1] - target.shape[1]], 1)
         picked = pick_samples(len(target), most, chance).to(target.device)
         every = self.options.mesh_every
-        found = self._losses(predicted, batch, picked, every if step % every == 0 else 0)
-        if places.shape[1]:
-            found["landmarks"] = landmark_loss(places, batch["places"])
-            found["loss"] = found["loss"] + LANDMARK_WEIGHT * found["landmarks"]
-        return found
+        return self._losses(predicted, batch, picked, every if step % every == 0 else 0)
 
     def measure(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Errors with all modalities, and with each alone where the network was trained for that."""

@@ -49,20 +49,6 @@ def mesh_loss(
     return _CENTIMETRES * (made - wanted).abs().mean()
 
 
-LANDMARK_WEIGHT = 20.0
-"""Of `landmark_loss`, beside the controls: both are then of the same size at the start of a training."""
-
-
-def landmark_loss(predicted: Tensor, places: Tensor) -> Tensor:
-    """Mean squared error of landmarks in the face crop, (B, 956) shares of its side, a scalar; NaN places do not count.
-
-    Not of the paper: from random weights, a network that must say where things are learns sooner what they do.
-    """
-    known = places.isfinite()
-    away = predicted.float() - torch.where(known, places, 0.0)
-    return (away.square() * known).sum() / known.sum().clamp_min(1)
-
-
 def pick_samples(count: int, most: int | None, generator: torch.Generator) -> Tensor:
     """(N,) indices of at most ``most`` of ``count`` samples, drawn without replacement; all of them for None.
 

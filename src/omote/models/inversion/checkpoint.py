@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,14 @@ def save_checkpoint(path: str | Path, net: InversionNet, *, half: bool = True, *
     from safetensors.torch import save
 
     state = {}
-    config = replace(net.config, auxiliary=0)
     for name, value in net.state_dict().items():
-        if name.startswith("auxiliary."):  # of use in training only
-            continue
         stored = value.detach().cpu().contiguous()
         if stored.is_floating_point():
             stored = stored.to(torch.float16 if half else torch.float32)
             if not bool(stored.isfinite().all()):
                 raise OutputError(f"the weights {name} are not finite", where=path)
         state[name] = stored
-    metadata = {"format": _FORMAT, "config": config.to_json(), "notes": json.dumps(notes)}
+    metadata = {"format": _FORMAT, "config": net.config.to_json(), "notes": json.dumps(notes)}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(state, metadata))
 

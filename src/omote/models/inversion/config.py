@@ -16,7 +16,7 @@ HIERA_TINY = "facebook/hiera-tiny-224-hf"
 """The published pretrained weights of the paper's backbone, on the Hugging Face hub."""
 
 _LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
-_MOST_PLACE_FEATURES, _MOST_AUXILIARY = 1024, 4096
+_MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
 _DEEPEST = 200
 
@@ -43,8 +43,6 @@ class InversionConfig:
         detail: features of a convolutional network of its own that looks at the whole face, both modalities at once; 0
             is none (the paper, whose backbones are pretrained: from random weights a Hiera is slow to see where
             things are).
-        auxiliary: numbers beside the controls that are predicted in training only (`omote.training` asks for the places
-            of the landmarks: seeing where things are comes before seeing what they do); they are not stored.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
         eye_size: (width, height) of such a crop, pixels.
         eye_features: numbers that describe one eye.
@@ -71,7 +69,6 @@ class InversionConfig:
     place_features: int = 0
     hidden: int = 512
     detail: int = 0
-    auxiliary: int = 0
     eye_branch: bool = False
     eye_size: tuple[int, int] = (64, 48)
     eye_features: int = 128
@@ -92,8 +89,6 @@ class InversionConfig:
             raise InputError(what)
         if not 0 <= self.detail <= _MOST_PLACE_FEATURES:
             raise InputError(f"detail must be within 0..{_MOST_PLACE_FEATURES}, got {self.detail}")
-        if not 0 <= self.auxiliary <= _MOST_AUXILIARY:
-            raise InputError(f"auxiliary must be within 0..{_MOST_AUXILIARY}, got {self.auxiliary}")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
         if self.align not in ("face", "center"):
@@ -144,7 +139,6 @@ class InversionConfig:
             place_features=48,
             hidden=448,
             detail=256,
-            auxiliary=2 * 478,
             eye_branch=True,
             modality_dropout=(0.2, 0.3),
         )

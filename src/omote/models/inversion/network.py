@@ -76,8 +76,7 @@ def _halving(widths: Sequence[int]) -> nn.Sequential:
 class InversionNet(nn.Module):
     """Images to rig controls.
 
-    In training mode the output is unbounded, and ``config.auxiliary`` further columns follow the controls; in
-    evaluation mode it is limited to each control's range.
+    In training mode the output is unbounded; in evaluation mode it is limited to each control's range.
 
     Args:
         config: what to build. The weights are random; `load_pretrained` fills the backbones.
@@ -113,7 +112,6 @@ class InversionNet(nn.Module):
             seen = sum(self._backbone(name).features for name in config.modalities)
             first.weight.data[:, :seen] *= _QUIET
         self.head = nn.Sequential(first, nn.GELU(), nn.Linear(config.hidden, len(config.controls)))
-        self.auxiliary = nn.Linear(config.hidden, config.auxiliary) if config.auxiliary else None
         self.register_buffer("low", torch.tensor(config.low), persistent=False)
         self.register_buffer("high", torch.tensor(config.high), persistent=False)
         self.freeze(config.frozen_stages)
@@ -130,9 +128,7 @@ class InversionNet(nn.Module):
         eyes_rgb: Tensor | None = None,
         eyes_normal: Tensor | None = None,
     ) -> Tensor:
-        """(B, C) float32 controls (in training, (B, C + auxiliary)).
-
-        What is None is missing; an input that the network does not look at is ignored.
+        """(B, C) float32 controls. What is None is missing; an input that the network does not look at is ignored.
 
         Args:
             rgb: (B, 3, S, S), ImageNet-normalised.
@@ -162,13 +158,8 @@ class InversionNet(nn.Module):
             parts.append(self._eye_features(eyes_rgb, eyes_normal, batch))
         if self.detail is not None:
             parts.append(self.detail(_both(images, self.config.modalities, channels=1)))
-        hidden = self.head[:2](torch.cat([part.to(parts[0].dtype) for part in parts], 1))
-        controls: Tensor = self.head[2](hidden).float()
-        if not self.training:
-            return controls.clamp(self.low, self.high)
-        return (
-            controls if self.auxiliary is None else torch.cat([controls, self.auxiliary(hidden).float()], 1)
-        )
+        controls: Tensor = self.head(torch.cat([part.to(parts[0].dtype) for part in parts], 1)).float()
+        return controls if self.training else controls.clamp(self.low, self.high)
 
     def _eye_features(self, rgb: Tensor | None, normal: Tensor | None, batch: int) -> Tensor:
         crops = {"rgb": rgb, "normal": normal}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,9 +42,8 @@ class InversionData(IterableDataset[dict[str, Any]]):
     """Samples of one or several data sets, in a new order each time it is iterated.
 
     Yields dictionaries of uint8 crops ("rgb", "normal" (S, S, 3), "eyes_rgb", "eyes_normal" (2, h, w, 3), for the
-    modalities of the config), "controls" (C,), "identity" (I,) and "places" (956,) float32: where the 478 landmarks
-    are in the face crop, shares of its side from its middle, x and y in turn. `collate` makes a batch of them.
-    Shards are listed anew at each iteration: data may still be growing.
+    modalities of the config), "controls" (C,) and "identity" (I,) float32. `collate` makes a batch of them. Shards are
+    listed anew at each iteration: data may still be growing.
 
     Args:
         folders: data sets of one rig; in each epoch all of their samples are seen once.
@@ -143,42 +141,24 @@ class InversionData(IterableDataset[dict[str, Any]]):
         made: dict[str, Any] = network_images(
             self.config, pictures.get("rgb"), pictures.get("normal"), known, places=places
         )
-        spots = (landmarks @ places.face[:, :2].T + places.face[:, 2]) / self.config.size - 0.5
         if self.augment:
             if self.space is not None and rng.random() < 0.5:
-                made, spots = _mirrored(made), spots[mirrored_landmarks()] * (-1, 1)
+                made = _mirrored(made)
                 controls = self.space.mirror(controls).astype(np.float32)
                 if self.identity_mirror is not None:
                     identity = identity * self.identity_mirror.astype(np.float32)
             _erase(made, rng)
-        return {
-            **made,
-            "controls": controls,
-            "identity": identity,
-            "places": spots.astype(np.float32).ravel(),
-        }
-
-
-@cache
-def mirrored_landmarks() -> Array:
-    """(478,) the landmark that lies where each one's mirror image does, on the average head."""
-    from scipy.spatial import KDTree
-
-    from omote.capture.landmark_model import landmark_model
-
-    rest = landmark_model().rest
-    nearest: Array = KDTree(rest).query(rest * (-1, 1, 1))[1]
-    return nearest
+        return {**made, "controls": controls, "identity": identity}
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch for the network: normalised pictures as `omote.capture.face_crop.to_tensors`, and the rest."""
+    """A batch for the network: normalised pictures as `omote.capture.face_crop.to_tensors`, controls, identity."""
     import torch
 
     from omote.capture.face_crop import to_tensors
 
     batch: dict[str, Any] = to_tensors(samples)
-    for name in [n for n in ("controls", "identity", "places") if n in samples[0]]:
+    for name in ("controls", "identity"):
         batch[name] = torch.from_numpy(np.stack([sample[name] for sample in samples]))
     return batch
 
