@@ -141,7 +141,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_nothing_given(call: Call) -> None:
-    assert_mistake(call("capture"), "no photo, video or folder was given")
+    assert_mistake(call("capture"), "no photo, video, scan or folder was given")
     assert_mistake(call("info"), "no file was given")
     assert_mistake(call("export"), "no performance was given")
 
