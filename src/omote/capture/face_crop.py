@@ -17,8 +17,6 @@ from omote.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 FACE_SPAN = 0.200
 """Metres of an average head that the face crop spans: from the hairline to below an open jaw."""
 EYE_SPAN = 0.052
@@ -144,7 +142,9 @@ def _inverse(head: np.ndarray, corner: tuple[float, float], scale: float) -> np.
     return result
 
 
-def warp(picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: Sequence[int]) -> np.ndarray:
+def warp(
+    picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], fill: Sequence[int] = BLANK
+) -> np.ndarray:
     """Resample (H, W, 3) uint8 by an affine map of continuous pixel coordinates to (h, w, 3); smooth when shrinking."""
     import cv2
 
@@ -181,8 +181,6 @@ def network_images(
     rgb: np.ndarray | None,
     normal: np.ndarray | None,
     landmarks: np.ndarray | None,
-    *,
-    places: Crops | None = None,
 ) -> dict[str, np.ndarray]:
     """Crop what there is for the network.
 
@@ -191,7 +189,6 @@ def network_images(
         rgb: (H, W, 3) uint8 sRGB, or None.
         normal: (H, W, 3) uint8 encoded camera-space normals of the same view, or None.
         landmarks: (478, 2) px, or None where ``config.align`` is "center".
-        places: other crops than those of the landmarks (augmentation).
 
     Returns:
         "rgb", "normal" (size, size, 3) and "eyes_rgb", "eyes_normal" (2, h, w, 3), uint8, of what was given.
@@ -206,7 +203,7 @@ def network_images(
     if rgb is not None and normal is not None and normal.shape != rgb.shape:
         what = f"the normal map is {normal.shape[1]} × {normal.shape[0]} px, the image {width} × {height}"
         raise InputError(what, remedy="Render both from the same camera at the same size.")
-    where = places or crops(config, landmarks, (width, height))
+    where = crops(config, landmarks, (width, height))
     square = (config.size, config.size)
     result = {}
     if rgb is not None:
@@ -226,6 +223,8 @@ def to_tensors(samples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]
         has.
     """
     import torch
+
+    from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD
 
     result: dict[str, Any] = {}
     mean, std = torch.tensor(IMAGENET_MEAN) * 255, torch.tensor(IMAGENET_STD) * 255

@@ -26,6 +26,9 @@ from omote.models.inversion import (
     load_pretrained,
     save_checkpoint,
 )
+from omote.models.inversion.mesh import Belief, MeshReader
+from omote.models.inversion.network import surfaces
+from omote.rigs.surface_points import face_points, linear_points
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
 from omote.training.losses import (
@@ -34,6 +37,7 @@ from omote.training.losses import (
     control_loss,
     mesh_loss,
     pick_samples,
+    step_loss,
 )
 from omote.training.schedule import Budget, LearningRate
 from omote.training.state import Position
@@ -49,6 +53,7 @@ Samples = Callable[[str, int], Iterable[dict[str, Any]]]
 
 _IMAGES = ("rgb", "normal", "eyes_rgb", "eyes_normal")
 _MESHES_VALIDATED = 8  # of each batch
+_LEAST = 0.03  # of the mean spread: what varies less on the mesh is not magnified further
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class InversionOptions:
         validation: at most so many samples are validated on.
         augment: whether training pictures are varied.
         workers: processes that read samples ahead; 0 reads them between the steps.
+        cache: folder that keeps the crops of each shard for later passes; None decodes the pictures anew each time.
         seed: of the order, the variations and the choices.
 
     Raises:
@@ -82,6 +88,7 @@ class InversionOptions:
     validation: int = 512
     augment: bool = True
     workers: int = 1
+    cache: Path | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -103,8 +110,8 @@ def paper_recipe(budget: Budget | None = None, **changes: Any) -> EngineOptions:
 
 def shipped_recipe(budget: Budget | None = None, **changes: Any) -> EngineOptions:
     """Ours for a network from random weights: a higher rate that warms up and falls, clipped, averaged."""
-    rate = LearningRate(5e-4, warmup=500, cosine=True)
-    options = EngineOptions(budget or Budget(epochs=200), rate, weight_decay=0.05, clip=1.0, ema=0.999)
+    rate = LearningRate(1e-3, warmup=200, cosine=True)
+    options = EngineOptions(budget or Budget(epochs=200), rate, weight_decay=0.05, clip=0.02, ema=0.998)
     return replace(options, **changes)
 
 
@@ -175,11 +182,16 @@ class InversionTask:
         """The loss of one batch, and its terms."""
         chance = torch.Generator().manual_seed((self.options.seed << 32) + step)
         images = self._without({k: batch.get(k) for k in _IMAGES}, float(torch.rand((), generator=chance)))
-        predicted = net(**images)
+        beliefs = net(**images)
         most, target = self.options.mesh_samples, batch["controls"]
         picked = pick_samples(len(target), most, chance).to(target.device)
         every = self.options.mesh_every
-        return self._losses(predicted, batch, picked, every if step % every == 0 else 0)
+        found = self._losses(beliefs[-1].controls, batch, picked, every if step % every == 0 else 0)
+        if self.net.mesh is not None:
+            known = batch["controls"], batch["identity"], batch["pose"]
+            found["steps"] = step_loss(beliefs, *known, of_controls=self.options.loss != "mesh")
+            found["loss"] = found["loss"] + found["steps"]
+        return found
 
     def measure(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Errors with all modalities, and with each alone where the network was trained for that."""
@@ -258,6 +270,7 @@ class InversionTask:
             yield batch
 
     def _stored(self, split: str, epoch: int) -> Iterable[dict[str, Any]]:
+        from omote.training.datasets.crops import CropStore
         from omote.training.datasets.loader import InversionData
 
         options, train = self.options, split == "train"
@@ -265,7 +278,7 @@ class InversionTask:
         mirror = getattr(self.rig, "identity_mirror", None)
         data = InversionData(
             options.validate_on if apart else options.data,
-            self.net.config,
+            CropStore(self.net.config, self.rig, options.cache),
             split="all" if apart else split,
             augment=options.augment and train,
             space=self.rig.space,
@@ -330,6 +343,36 @@ def make_net(config: InversionConfig, *, seed: int, must_have: bool = False) -> 
     return net
 
 
+def prepare_mesh(mesh: MeshReader, rig: Rig, samples: Iterable[dict[str, Any]], *, count: int = 6000) -> None:
+    """Set the points that a network reads, and the axes on which it sees them.
+
+    Args:
+        mesh: of the network.
+        rig: whose surface is read.
+        samples: of the training set.
+        count: how many of them the axes are found from: half seen as at the beginning, half as they are.
+    """
+    from omote.training.datasets.loader import collate
+
+    chosen = face_points(rig)
+    mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
+    neutral = torch.tensor(rig.space.neutral)
+    found: dict[str, list[Tensor]] = {}
+    left = itertools.islice(samples, count)
+    while group := list(itertools.islice(left, 64)):
+        batch = collate(group)
+        pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
+        true = Belief(batch["controls"] - neutral, batch["identity"], pose)
+        usual = Belief(
+            torch.zeros_like(true.controls), torch.zeros_like(true.identity), mesh.usual_pose.expand_as(pose)
+        )
+        known = torch.arange(len(pose))[:, None] % 2 == 0
+        belief = Belief(*(torch.where(known, a, b) for a, b in zip(true, usual, strict=True)))
+        for name, seen in mesh.look(surfaces(batch, mesh.modalities), belief).items():
+            found.setdefault(name, []).append(seen)
+    mesh.whiten({name: torch.cat(parts) for name, parts in found.items()}, _LEAST)
+
+
 def train_inversion(
     net: InversionNet,
     rig: Rig,
@@ -364,6 +407,8 @@ def train_inversion(
         OutputError: the folder cannot be written to, or the loss is no longer a number.
     """
     task = InversionTask(net, rig, options, samples)
+    if net.mesh is not None and not net.mesh.is_ready and (overwrite or not (folder / "last.pt").exists()):
+        prepare_mesh(net.mesh, rig, task.samples("train", 0))
     decisive = decisive_options(net.config, options, engine) | dict(notes or {})
     return Engine(task, engine, folder, decisive, tell=tell, overwrite=overwrite).run()
 
@@ -376,7 +421,7 @@ def decisive_options(
     found = {"network": asdict(config), "training": asdict(options), "optimisation": asdict(engine)}
     for name in free:
         del found["optimisation"][name]
-    for name in ("workers", "validation", "validate_on"):
+    for name in ("workers", "cache", "validation", "validate_on"):
         del found["training"][name]
     found["training"]["data"] = [str(Path(folder).resolve()) for folder in options.data]
     flat = {name: value for part in found.values() for name, value in part.items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from omote.errors import InputError
+from omote.models.inversion.mesh import CONTROL_SPREAD, POSE_SPREAD, Belief
 
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
@@ -18,6 +20,9 @@ MESH_WEIGHT = 0.1
 """What the mesh term, in centimetres (the unit of Maya, where the paper's rig lives), is multiplied by. The paper does
 not give it. Measured on the embedded rig with errors of 0.1 in all controls but the head's, the gradients of both terms
 are then of the same size (0.0064 against 0.0051); as errors shrink, the mesh term, being absolute, gains."""
+
+IDENTITY_WEIGHT = 0.1
+"""What identity coefficients count beside controls, both in units of their spread, in reading the mesh."""
 
 _CENTIMETRES = 100.0
 
@@ -60,3 +65,28 @@ def pick_samples(count: int, most: int | None, generator: torch.Generator) -> Te
     if most is None or most >= count:
         return torch.arange(count)
     return torch.randperm(count, generator=generator)[:most]
+
+
+def step_loss(
+    beliefs: Sequence[Belief], controls: Tensor, identity: Tensor, pose: Tensor, *, of_controls: bool = True
+) -> Tensor:
+    """Mean squared error of what each step believes (`omote.models.inversion.mesh`), in squared control units, a scalar.
+
+    Args:
+        beliefs: of the head, if there is one, and of each step.
+        controls: (B, C) true.
+        identity: (B, I) true.
+        pose: (B, 7) true, NaN where it is not known.
+        of_controls: whether errors of the controls count.
+    """
+    terms = []
+    for belief in beliefs:
+        term = control_loss(belief.controls, controls) * of_controls
+        if belief.pose.shape[1]:
+            who = (belief.identity.float() - identity).square().sum(1)
+            spread = pose.new_tensor(POSE_SPREAD)
+            where = ((belief.pose.float() - pose.nan_to_num()) / spread).square() * pose.isfinite()
+            around = (IDENTITY_WEIGHT * who + where.sum(1)).mean() / controls.shape[1]
+            term = term + CONTROL_SPREAD**2 * around
+        terms.append(term)
+    return torch.stack(terms).mean()

@@ -15,9 +15,15 @@ MODALITIES: tuple[Modality, ...] = ("rgb", "normal")
 HIERA_TINY = "facebook/hiera-tiny-224-hf"
 """The published pretrained weights of the paper's backbone, on the Hugging Face hub."""
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+MESH_POINTS = 1060
+"""On the embedded rig: 1000 on the face, 60 of tongue and teeth."""
+
 _LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
 _MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
+_MOST_POINTS = 20_000
 _DEEPEST = 200
 
 
@@ -33,16 +39,19 @@ class InversionConfig:
         align: "face": the crop is a similarity that brings eye corners and nose to fixed places; "center": the largest
             square about the image's centre (the paper).
         size: side of the square input, pixels.
-        backbone: "hiera", or "resnet50" as a baseline (the four entries below are then unused).
+        backbone: "hiera"; "resnet50" as a baseline, or "none" where the face is read on its mesh alone (the five entries
+            below are then unused).
         embed_dim, depths, heads: width of the first stage, layers and heads of each stage; the width doubles from stage
             to stage.
         patch_stride: pixels between tokens; a patch is ``2 * patch_stride - 1`` wide.
         place_features: numbers that describe each final token of a backbone, kept in their places beside the pooled
             features; 0 is the pooled features alone (the paper).
         hidden: width of the regression head.
-        detail: features of a convolutional network of its own that looks at the whole face, both modalities at once; 0
-            is none (the paper, whose backbones are pretrained: from random weights a Hiera is slow to see where
-            things are).
+        mesh_points: points of the rig's surface at which the face is read in steps (`omote.models.inversion.mesh`); 0 is
+            none (the paper).
+        mesh_steps: how often.
+        mesh_axes: principal axes that what is seen at the points is projected onto, of each modality.
+        identity: coefficients of the rig's identity, which the steps find as well.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
         eye_size: (width, height) of such a crop, pixels.
         eye_features: numbers that describe one eye.
@@ -61,14 +70,17 @@ class InversionConfig:
     modalities: tuple[Modality, ...] = MODALITIES
     align: Literal["face", "center"] = "face"
     size: int = 512
-    backbone: Literal["hiera", "resnet50"] = "hiera"
+    backbone: Literal["hiera", "resnet50", "none"] = "hiera"
     embed_dim: int = 96
     depths: tuple[int, ...] = (1, 2, 7, 2)
     heads: tuple[int, ...] = (1, 2, 4, 8)
     patch_stride: int = 4
     place_features: int = 0
     hidden: int = 512
-    detail: int = 0
+    mesh_points: int = 0
+    mesh_steps: int = 3
+    mesh_axes: int = 640
+    identity: int = 0
     eye_branch: bool = False
     eye_size: tuple[int, int] = (64, 48)
     eye_features: int = 128
@@ -87,14 +99,23 @@ class InversionConfig:
         if not 0 <= self.place_features <= _MOST_PLACE_FEATURES:
             what = f"place_features must be within 0..{_MOST_PLACE_FEATURES}, got {self.place_features}"
             raise InputError(what)
-        if not 0 <= self.detail <= _MOST_PLACE_FEATURES:
-            raise InputError(f"detail must be within 0..{_MOST_PLACE_FEATURES}, got {self.detail}")
+        if not 0 <= self.mesh_points <= _MOST_POINTS or not 0 <= self.identity <= _MOST_CONTROLS:
+            what = f"mesh_points must be within 0..{_MOST_POINTS} and identity within 0..{_MOST_CONTROLS}"
+            raise InputError(f"{what}, got {self.mesh_points} and {self.identity}")
+        if self.mesh_points and not 0 < self.mesh_axes <= 3 * self.mesh_points:
+            raise InputError(f"mesh_axes must be within 1..{3 * self.mesh_points}, got {self.mesh_axes}")
+        if not 0 < self.mesh_steps <= 16:
+            raise InputError(f"mesh_steps must be within 1..16, got {self.mesh_steps}")
+        if self.backbone == "none" and not self.mesh_points:
+            raise InputError("a network without a backbone needs mesh_points")
+        if self.mesh_points and self.align != "face":
+            raise InputError("reading on the mesh needs crops that are aligned to the face")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
         if self.align not in ("face", "center"):
             raise InputError(f"align must be face or center, got {self.align}")
-        if self.backbone not in ("hiera", "resnet50"):
-            raise InputError(f"backbone must be hiera or resnet50, got {self.backbone}")
+        if self.backbone not in ("hiera", "resnet50", "none"):
+            raise InputError(f"backbone must be hiera, resnet50 or none, got {self.backbone}")
         if len(self.depths) != 4 or len(self.heads) != 4 or min(*self.depths, *self.heads) < 1:
             raise InputError(
                 f"depths and heads need four numbers of at least 1, got {self.depths}, {self.heads}"
@@ -128,19 +149,26 @@ class InversionConfig:
         return replace(_of(cls, space, rig), align="center", frozen_stages=3, pretrained=HIERA_TINY)
 
     @classmethod
-    def shipped(cls, space: ControlSpace, rig: str) -> InversionConfig:
-        """The network that ships: narrower, 128 px aligned to the face, with all our branches, from scratch."""
+    def shipped(
+        cls, space: ControlSpace, rig: str, *, identity: int, points: int = MESH_POINTS
+    ) -> InversionConfig:
+        """The network that ships: reads the face on its mesh, in 128 px crops, with the eyes at full resolution.
+
+        Args:
+            space: of the rig.
+            rig: its name.
+            identity: coefficients of its identity.
+            points: that `omote.rigs.surface_points.face_points` finds on it.
+        """
         return replace(
             _of(cls, space, rig),
             size=128,
-            embed_dim=32,
-            depths=(1, 2, 4, 1),
-            patch_stride=8,
-            place_features=48,
-            hidden=448,
-            detail=256,
+            backbone="none",
+            mesh_points=points,
+            identity=identity,
+            hidden=768,
             eye_branch=True,
-            modality_dropout=(0.2, 0.3),
+            modality_dropout=(0.15, 0.15),
         )
 
     def to_json(self) -> str:

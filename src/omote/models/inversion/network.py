@@ -1,13 +1,14 @@
 """The inversion network (arXiv 2510.13933, §3): images of a face to the controls of a rig.
 
 RGB and normals pass two independent backbones; their pooled features, joined, pass an MLP. Ours beyond the paper: crops
-of the eyes at full resolution with a small network of their own, and learned stand-ins for a modality that is missing.
+of the eyes at full resolution with a small network of their own, learned stand-ins for a modality that is missing, and
+reading the face on its mesh (`omote.models.inversion.mesh`), after the backbones or in their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,10 @@ from torch import Tensor, nn
 from omote.checks import check_shape
 from omote.errors import InputError
 from omote.models.inversion.backbones import Backbone, fill_pretrained
-from omote.models.inversion.config import MODALITIES, InversionConfig
+from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES, InversionConfig
+from omote.models.inversion.mesh import Belief, MeshReader
 
-_EYE_WIDTHS = (32, 64, 96, 128)
-_DETAIL_WIDTHS = (32, 64, 128, 192, 256)
-_QUIET = 0.1
+_EYE_WIDTHS = (64, 96, 128)
 
 
 class EyeNet(nn.Module):
@@ -32,93 +32,71 @@ class EyeNet(nn.Module):
 
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
-        self.convolutions = _halving(_EYE_WIDTHS)
-        cells = (size[0] // 16) * (size[1] // 16)
-        self.project = nn.Linear(_EYE_WIDTHS[-1] * cells, features)
+        first, second, third = _EYE_WIDTHS
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(6, first, 7, stride=4, padding=3),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(second, third, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.project = nn.Linear(third * (size[0] // 8) * (size[1] // 8), features)
         self.norm = nn.LayerNorm(features)
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, E) features."""
-        maps = self.convolutions(crops)
+        maps = self.convolutions(crops.contiguous(memory_format=torch.channels_last))
         features: Tensor = self.norm(self.project(maps.flatten(1)))
         return features
-
-
-class DetailNet(nn.Module):
-    """The whole face, (B, 6, S, S) RGB and normals, to (B, D) features, by convolutions down to 1/32 of the size.
-
-    Args:
-        size: S, a multiple of 32.
-        features: D.
-    """
-
-    def __init__(self, size: int, features: int) -> None:
-        super().__init__()
-        self.convolutions = _halving(_DETAIL_WIDTHS)
-        self.project = nn.Linear(_DETAIL_WIDTHS[-1] * (size // 32) ** 2, features)
-        self.norm = nn.LayerNorm(features)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, D) features."""
-        maps = self.convolutions(images.contiguous(memory_format=torch.channels_last))
-        features: Tensor = self.norm(self.project(maps.flatten(1)))
-        return features
-
-
-def _halving(widths: Sequence[int]) -> nn.Sequential:
-    """Convolutions of pictures with 6 channels; each halves the size."""
-    layers: list[nn.Module] = []
-    for before, after in pairwise((6, *widths)):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.GELU()]
-    return nn.Sequential(*layers)
 
 
 class InversionNet(nn.Module):
     """Images to rig controls.
 
-    In training mode the output is unbounded; in evaluation mode it is limited to each control's range.
+    In training mode the output is what each step believes, unbounded; in evaluation mode it is the controls of the last,
+    limited to their ranges.
 
     Args:
-        config: what to build. The weights are random; `load_pretrained` fills the backbones.
+        config: what to build. The weights are random; `load_pretrained` fills the backbones, `MeshReader.place` and
+            `MeshReader.whiten` prepare the mesh.
     """
 
     low: Tensor
     high: Tensor
+    head: nn.Sequential | None
+    eyes: EyeNet | None
+    mesh: MeshReader | None
 
     def __init__(self, config: InversionConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbones = nn.ModuleDict({name: Backbone(config) for name in config.modalities})
-        width = sum(self._backbone(name).features for name in config.modalities)
-        self.missing = nn.ParameterDict(
-            {
-                name: nn.Parameter(0.02 * torch.randn(self._backbone(name).features))
-                for name in config.modalities
-            }
-        )
-        self.eyes: EyeNet | None = None
+        self.missing = nn.ParameterDict()
+        self.backbones, self.head = nn.ModuleDict(), None
+        self.eyes, self.mesh = None, None
+        around = 0
         if config.eye_branch:
             self.eyes = EyeNet(config.eye_size, config.eye_features)
             self.missing["eyes"] = nn.Parameter(0.02 * torch.randn(2 * config.eye_features))
-            width += 2 * config.eye_features
-        self.detail: DetailNet | None = None
-        if config.detail:
-            self.detail = DetailNet(config.size, config.detail)
-            width += config.detail
-        first = nn.Linear(width, config.hidden)
-        if (
-            config.detail
-        ):  # a Hiera of random weights sees nothing yet: its noise must not drown the convolutions
-            seen = sum(self._backbone(name).features for name in config.modalities)
-            first.weight.data[:, :seen] *= _QUIET
-        self.head = nn.Sequential(first, nn.GELU(), nn.Linear(config.hidden, len(config.controls)))
+            around = 2 * config.eye_features
+        if config.backbone != "none":
+            self.backbones = nn.ModuleDict({name: Backbone(config) for name in config.modalities})
+            widths = {name: self._backbone(name).features for name in config.modalities}
+            for name, width in widths.items():
+                self.missing[name] = nn.Parameter(0.02 * torch.randn(width))
+            first = nn.Linear(sum(widths.values()) + around, config.hidden)
+            self.head = nn.Sequential(first, nn.GELU(), nn.Linear(config.hidden, len(config.controls)))
+            around += len(config.controls)
+        if config.mesh_points:
+            self.mesh = MeshReader(config, around)
         self.register_buffer("low", torch.tensor(config.low), persistent=False)
         self.register_buffer("high", torch.tensor(config.high), persistent=False)
-        self.freeze(config.frozen_stages)
+        if config.backbone != "none":
+            self.freeze(config.frozen_stages)
 
     def freeze(self, stages: int) -> None:
         """Train neither the stem nor the first ``stages`` stages of the backbones; 0 trains all."""
-        for name in self.config.modalities:
+        for name in self.backbones:
             self._backbone(name).freeze(stages)
 
     def forward(
@@ -127,8 +105,10 @@ class InversionNet(nn.Module):
         normal: Tensor | None = None,
         eyes_rgb: Tensor | None = None,
         eyes_normal: Tensor | None = None,
-    ) -> Tensor:
-        """(B, C) float32 controls. What is None is missing; an input that the network does not look at is ignored.
+    ) -> Tensor | list[Belief]:
+        """(B, C) float32 controls; in training mode, what the head (if there are backbones) and each step believe.
+
+        What is None is missing; an input that the network does not look at is ignored.
 
         Args:
             rgb: (B, 3, S, S), ImageNet-normalised.
@@ -140,26 +120,32 @@ class InversionNet(nn.Module):
             InputError: wrong shapes, or every modality is missing.
         """
         images = {"rgb": rgb, "normal": normal}
-        seen = [images[name] for name in self.config.modalities if images[name] is not None]
+        seen = {name: images[name] for name in self.config.modalities if images[name] is not None}
         if not seen:
             raise InputError(
                 "no image to look at", where=f"network of {' and '.join(self.config.modalities)}"
             )
-        batch = seen[0].shape[0]  # type: ignore[union-attr]
-        parts = []
-        for name in self.config.modalities:
-            image = images[name]
-            if image is None:
-                parts.append(self.missing[name].expand(batch, -1))
-            else:
-                check_shape(name, image, batch, 3, self.config.size, self.config.size)
-                parts.append(self.backbones[name](image))
-        if self.eyes is not None:
-            parts.append(self._eye_features(eyes_rgb, eyes_normal, batch))
-        if self.detail is not None:
-            parts.append(self.detail(_both(images, self.config.modalities, channels=1)))
-        controls: Tensor = self.head(torch.cat([part.to(parts[0].dtype) for part in parts], 1)).float()
-        return controls if self.training else controls.clamp(self.low, self.high)
+        size = self.config.size
+        batch = next(iter(seen.values())).shape[0]  # type: ignore[union-attr]
+        for name, image in seen.items():
+            check_shape(name, image, batch, 3, size, size)
+        around = [self._eye_features(eyes_rgb, eyes_normal, batch)] if self.eyes is not None else []
+        found: list[Belief] = []
+        if self.head is not None:
+            parts = [
+                self.backbones[name](seen[name]) if name in seen else self.missing[name].expand(batch, -1)
+                for name in self.config.modalities
+            ]
+            parts += around
+            controls = self.head(torch.cat([part.to(parts[0].dtype) for part in parts], 1)).float()
+            found.append(Belief(controls, controls.new_zeros(batch, 0), controls.new_zeros(batch, 0)))
+            around = [*around, controls.detach().clamp(self.low, self.high)]
+        if self.mesh is not None:
+            extra = (
+                torch.cat([part.float() for part in around], 1) if around else self.low.new_zeros(batch, 0)
+            )
+            found += self.mesh(surfaces(seen, self.config.modalities), extra)
+        return found if self.training else found[-1].controls.clamp(self.low, self.high)
 
     def _eye_features(self, rgb: Tensor | None, normal: Tensor | None, batch: int) -> Tensor:
         crops = {"rgb": rgb, "normal": normal}
@@ -176,6 +162,16 @@ class InversionNet(nn.Module):
         found = self.backbones[name]
         assert isinstance(found, Backbone)  # noqa: S101 - for the type checker
         return found
+
+
+def surfaces(images: Mapping[Any, Tensor | None], modalities: Sequence[str]) -> dict[str, Tensor]:
+    """What `MeshReader` looks at: colours as they are, normals (ImageNet-normalised) as components -1..1."""
+    found = {name: image for name in modalities if (image := images.get(name)) is not None}
+    if "normal" in found:
+        normal = found["normal"].float()
+        mean, spread = (normal.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+        found["normal"] = (normal * spread + mean) * 2 - 1
+    return found
 
 
 def _both(images: Mapping[str, Tensor | None], modalities: Sequence[str], channels: int) -> Tensor:

@@ -8,7 +8,7 @@ Each sample depends on its own index and the seed alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omote.errors import InputError
-from omote.geometry.alignment import Similarity, align
 from omote.geometry.cameras import project
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera
+from omote.rigs.surface_points import CENTRE, SPAN, average_head
 from omote.training.datasets import looks
 from omote.training.datasets.expressions import RECIPES, Expression, sample_expression
 from omote.training.datasets.shapes import other_hand, seen_faces
@@ -33,10 +33,8 @@ Chance = np.random.Generator
 
 CHUNK = 16
 """Heads that the rig deforms at once; samples are grouped by index, so that results do not depend on the run."""
-CENTRE = np.array([0.0, -0.045, 0.0], np.float32)
-"""What the camera looks at, head space, metres."""
-DISTANCE, SPAN = 0.9, 0.30
-"""The paper recipe's camera: metres to the head, and metres of the head's plane that the picture spans."""
+DISTANCE = 0.9
+"""The paper recipe's camera: metres to the head; it looks at `CENTRE` and spans `SPAN` there."""
 GREY = (0.5, 0.5, 0.5)
 
 
@@ -147,39 +145,19 @@ def render_samples(
     import torch
 
     stop = options.count if stop is None else stop
-    place = _to_average_head(rig)
+    head = average_head(rig)
     for first in range(start - start % CHUNK, stop, CHUNK):
         plans = [_plan(rig, options, index) for index in range(first, first + CHUNK)]
         controls = torch.from_numpy(np.stack([plan.expression.controls for plan in plans]))
         identity = torch.from_numpy(np.stack([plan.identity for plan in plans]))
+        rest = torch.from_numpy(np.broadcast_to(rig.space.neutral, controls.shape).copy())
         with torch.no_grad():
-            posed = rig(controls, identity).numpy()
-            rest = torch.from_numpy(np.broadcast_to(rig.space.neutral, controls.shape).copy())
-            neutral = rig(rest, identity).numpy()
+            posed, neutral = (
+                head.apply(rig(values, identity).numpy()).astype(np.float32) for values in (controls, rest)
+            )
         for offset, plan in enumerate(plans):
             if start <= first + offset < stop:
-                yield _render(rig, options, plan, *(place(head[offset]) for head in (posed, neutral)))
-
-
-def _to_average_head(rig: Rig) -> Callable[[Array], Array]:
-    """Moves and scales a foreign rig's vertices (V, 3) to where the camera expects a face."""
-    if rig.name == "facs":
-        return lambda vertices: vertices
-    import torch
-
-    from omote.capture.landmark_model import landmark_model
-
-    rest = torch.from_numpy(np.array(rig.space.neutral, np.float32)[None])
-    with torch.no_grad():
-        neutral = rig(rest, torch.zeros(1, len(rig.identity_space)))[0].numpy()
-    if rig.landmarks is None:
-        low, high = neutral.min(0), neutral.max(0)
-        scale = SPAN / max(float((high - low).max()), 1e-9)
-        found = Similarity(scale, np.eye(3), CENTRE - scale * (low + high) / 2)
-    else:
-        model = landmark_model()
-        found = align(rig.landmarks.apply(neutral), model.rest, model.weight)
-    return lambda vertices: found.apply(vertices).astype(np.float32)
+                yield _render(rig, options, plan, posed[offset], neutral[offset])
 
 
 def _plan(rig: Rig, options: SynthOptions, index: int) -> _Plan:

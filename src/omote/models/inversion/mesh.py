@@ -1,0 +1,248 @@
+"""Reading a face on its mesh: a network that looks where it believes the surface to be, and looks again.
+
+The rig's points are projected into the picture by the pose, the identity and the controls believed so far; what is
+seen there (normals turned back with the head, colours) moves all three; a few such steps settle. What a control does to
+the surface is thus always seen at the same inputs, whoever the person is and however the head is turned, so that
+little data teaches much. Regression in steps is that of "Supervised Descent Method and its Applications to Face
+Alignment" (Xiong & De la Torre, CVPR 2013), here with a perceptron in each step and a rig as the shape model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omote.models.inversion.config import InversionConfig
+
+if TYPE_CHECKING:
+    from omote.rigs.surface_points import LinearPoints
+
+POSE = ("turn x", "turn y", "turn z", "log scale", "shift x", "shift y", "perspective")
+"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; the crop coordinates (0..1, y down)
+of the head's origin; and how many per cent/100 nearer things grow, a metre (1 / distance)."""
+USUAL_POSE = (0.0, 0.0, 0.0, math.log(5.0), 0.5, 0.26, 0.15)
+POSE_SPREAD = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.2)
+CONTROL_SPREAD = 0.15
+"""Roughly the standard deviations of pose and controls in training: the network's units."""
+_STRAY = 3.5  # identity coefficients believed in
+_NEAREST = 0.3
+_DARKEST = 0.02
+
+
+class Belief(NamedTuple):
+    """What is believed of a face: controls (B, C), identity (B, I), pose (B, 7) as `POSE`."""
+
+    controls: Tensor
+    identity: Tensor
+    pose: Tensor
+
+
+class MeshReader(nn.Module):
+    """Pictures to a belief, in steps.
+
+    The points of a rig are set by `place`, the projections onto what varies most in the data by `whiten`; both travel
+    with the weights.
+
+    Args:
+        config: sizes; ``mesh_points`` above 0.
+        extra: features beside what is seen on the mesh (of the eyes).
+    """
+
+    rest: Tensor
+    moves: Tensor
+    low: Tensor
+    high: Tensor
+    normal_mean: Tensor
+    normal_axes: Tensor
+    rgb_mean: Tensor
+    rgb_axes: Tensor
+    usual_pose: Tensor
+    pose_spread: Tensor
+
+    def __init__(self, config: InversionConfig, extra: int) -> None:
+        super().__init__()
+        controls, points = len(config.controls), config.mesh_points
+        self.counts = (controls, config.identity, len(POSE))
+        state = sum(self.counts)
+
+        def keep(buffer: str, *shape: int) -> None:
+            self.register_buffer(buffer, torch.zeros(*shape))
+
+        keep("rest", points, 3)
+        keep("moves", 2 * controls + config.identity, points * 3)
+        for name in config.modalities:
+            keep(f"{name}_mean", 3 * points)
+            keep(f"{name}_axes", 3 * points, config.mesh_axes)
+        constants = {
+            "low": config.low,
+            "high": config.high,
+            "usual_pose": USUAL_POSE,
+            "pose_spread": POSE_SPREAD,
+        }
+        for buffer, values in constants.items():
+            self.register_buffer(buffer, torch.tensor(values), persistent=False)
+        self.modalities = config.modalities
+        seen = config.mesh_axes * len(config.modalities)
+        beside = state + extra + len(config.modalities)
+        self.steps = nn.ModuleList(
+            _Step(seen, beside, config.hidden, state) for _ in range(config.mesh_steps)
+        )
+
+    # ---- what is set before training ---------------------------------------------------------------------------------
+
+    def place(self, points: LinearPoints) -> None:
+        """Set the rig's points (M, 3) and how they move."""
+        self.rest.copy_(torch.from_numpy(points.rest))
+        moves = [torch.from_numpy(part).flatten(1) for part in (points.up, points.down, points.identity)]
+        self.moves.copy_(torch.cat(moves))
+
+    def whiten(self, seen: dict[str, Tensor], least: float) -> None:
+        """Set the projections from what is seen (N, 3 M) of each modality: principal axes, each made of unit spread.
+
+        Subtle things that tell one control from another vary little; unscaled, gradient descent would learn them last.
+
+        Args:
+            seen: of `look`, before any projection.
+            least: axes that vary less than this share of the mean spread are not magnified further.
+        """
+        for name, values in seen.items():
+            mean, axes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_axes")
+            mean.copy_(values.mean(0))
+            centred = values - mean
+            power, directions = torch.linalg.eigh(centred.T @ centred / len(values))
+            power = power.flip(0)[: axes.shape[1]].clamp_min(0)
+            axes.copy_(directions.flip(1)[:, : axes.shape[1]] / (power + least**2 * power.mean()).sqrt())
+
+    # ---- use ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the points and the axes are set."""
+        return bool(self.moves.any())
+
+    def forward(self, images: Mapping[str, Tensor], extra: Tensor) -> list[Belief]:
+        """What is believed after each step.
+
+        Args:
+            images: (B, 3, S, S) of "rgb" (any scale) and "normal" (components -1..1), those that are there.
+            extra: (B, E).
+        """
+        device, batch = self.rest.device, len(extra)
+        flags = torch.tensor([float(name in images) for name in self.modalities], device=device).expand(
+            batch, -1
+        )
+        controls, identities, _ = self.counts
+        belief = Belief(
+            torch.zeros(batch, controls, device=device),
+            torch.zeros(batch, identities, device=device),
+            self.usual_pose.expand(batch, -1),
+        )
+        beliefs = []
+        for step in self.steps:
+            assert isinstance(step, _Step)  # noqa: S101 - for the type checker
+            found = self.look(images, belief)
+            dtype = step.first.weight.dtype
+            seen = torch.cat(
+                [self._projected(name, found.get(name), batch, dtype) for name in self.modalities], 1
+            )
+            state = self._units(belief)
+            beside = torch.cat([state, extra.float(), flags], 1)
+            believed = state + step(seen, beside.to(dtype)).float()
+            beliefs.append(self._belief(believed))
+            belief = self._within(beliefs[-1])
+        return beliefs
+
+    @torch.no_grad()
+    def look(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
+        """What is seen (B, 3 M) of each modality at the points that are believed in: normals in head space, colours
+        relative to those of the whole face.
+        """
+        with torch.autocast(self.rest.device.type, enabled=False):
+            return self._look(images, belief)
+
+    def _look(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
+        turn = rotation(belief.pose[:, :3])
+        where = self.project(belief, turn)[:, None] * 2 - 1
+        found = {}
+        for name, image in images.items():
+            at = functional.grid_sample(image.float(), where, align_corners=False, padding_mode="border")[
+                :, :, 0
+            ]
+            if name == "normal":
+                at = turn.mT @ at
+            else:
+                mean, spread = at.mean((1, 2), keepdim=True), at.std((1, 2), keepdim=True)
+                at = ((at - mean) / (spread + _DARKEST)).clamp(-4, 4)
+            found[name] = at.flatten(1)
+        return found
+
+    def project(self, belief: Belief, turn: Tensor | None = None) -> Tensor:
+        """(B, M, 2) crop coordinates (0..1, y down) of the points."""
+        controls, identity, pose = belief
+        amounts = torch.cat([controls.clamp_min(0), (-controls).clamp_min(0), identity], 1)
+        points = self.rest + (amounts @ self.moves).unflatten(1, (-1, 3))
+        turned = points @ (rotation(pose[:, :3]) if turn is None else turn).mT
+        scale, shift, near = pose[:, 3, None, None].exp(), pose[:, None, 4:6], pose[:, 6, None, None]
+        flat = turned[..., :2] * turned.new_tensor((1.0, -1.0)) * scale + shift
+        return flat / (1 - near * turned[..., 2:]).clamp_min(_NEAREST)
+
+    def _projected(self, name: str, found: Tensor | None, batch: int, dtype: torch.dtype) -> Tensor:
+        axes: Tensor = getattr(self, f"{name}_axes")
+        if found is None:
+            return axes.new_zeros(batch, axes.shape[1], dtype=dtype)
+        centred = found - getattr(self, f"{name}_mean")
+        return centred.to(axes.dtype) @ axes
+
+    def _units(self, belief: Belief) -> Tensor:
+        pose = (belief.pose - self.usual_pose) / self.pose_spread
+        return torch.cat([belief.controls / CONTROL_SPREAD, belief.identity, pose], 1)
+
+    def _belief(self, state: Tensor) -> Belief:
+        controls, identity, pose = state.split(self.counts, 1)
+        return Belief(controls * CONTROL_SPREAD, identity, pose * self.pose_spread + self.usual_pose)
+
+    def _within(self, belief: Belief) -> Belief:
+        controls, identity, pose = (part.detach() for part in belief)
+        return Belief(controls.clamp(self.low, self.high), identity.clamp(-_STRAY, _STRAY), pose)
+
+
+class _Step(nn.Module):
+    """What is seen on the mesh (B, K) and what is known beside it (B, E) to a change of the state (B, N)."""
+
+    def __init__(self, seen: int, beside: int, hidden: int, state: int) -> None:
+        super().__init__()
+        self.first, self.beside = nn.Linear(seen, hidden), nn.Linear(beside, hidden)
+        self.norm, self.second, self.norm2 = (
+            nn.LayerNorm(hidden),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden),
+        )
+        self.last = nn.Linear(hidden, state)
+        self.straight, self.straight_beside = nn.Linear(seen, state), nn.Linear(beside, state)
+        for layer in (self.last, self.straight, self.straight_beside):
+            nn.init.zeros_(layer.weight)
+
+    def forward(self, seen: Tensor, beside: Tensor) -> Tensor:
+        """(B, N)."""
+        hidden = functional.gelu(self.norm(self.first(seen) + self.beside(beside)))
+        hidden = hidden + functional.gelu(self.norm2(self.second(hidden)))
+        change: Tensor = self.last(hidden) + self.straight(seen) + self.straight_beside(beside)
+        return change
+
+
+def rotation(vector: Tensor) -> Tensor:
+    """(B, 3, 3) rotation matrices of rotation vectors (B, 3), radians (Rodrigues)."""
+    angle = vector.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    x, y, z = (vector / angle).unbind(1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).unflatten(1, (3, 3))
+    angle = angle[:, :, None]
+    made: Tensor = (
+        torch.eye(3, device=vector.device) + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
+    )
+    return made

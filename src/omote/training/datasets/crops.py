@@ -1,0 +1,119 @@
+"""Crops of stored samples, kept on disk between passes: decoding and cropping costs more than training does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from omote.capture.face_crop import CropConfig, crops, network_images
+from omote.errors import FormatError, OutputError
+from omote.training.datasets.contact_sheet import decode_picture
+from omote.training.datasets.poses import CropPoses
+from omote.training.datasets.shards import Sample, bytes_array, read_shard
+
+if TYPE_CHECKING:
+    from omote.rigs.protocol import Rig
+
+Array = np.ndarray
+
+
+class StoredCrops(CropConfig, Protocol):
+    """What has to be known of `omote.models.inversion.InversionConfig`."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Of "rgb" and "normal"."""
+
+
+class CropStore:
+    """Reads samples as crops: uint8 "rgb", "normal" (S, S, 3), "eyes_rgb", "eyes_normal" (2, h, w, 3), of the modalities
+    of the config; "controls" (C,), "identity" (I,) and "pose" (7,) float32 (NaN for rigs without landmarks).
+
+    Args:
+        config: crops and modalities.
+        rig: of the samples.
+        folder: keeps the crops of each shard that was read; None crops anew each time.
+    """
+
+    def __init__(self, config: StoredCrops, rig: Rig, folder: Path | None = None) -> None:
+        from omote.rigs.surface_points import linear_points
+
+        self.config, self.folder = config, folder
+        self.neutral = np.array(rig.space.neutral, np.float32)
+        self.poses = None
+        if rig.landmarks is not None:
+            self.poses = CropPoses(linear_points(rig, rig.landmarks.apply))
+
+    def read(self, shard: Path) -> Iterator[dict[str, Any]]:
+        """The samples of a shard.
+
+        Raises:
+            FormatError: a member is missing or damaged.
+            OutputError: the crops cannot be kept.
+        """
+        if self.folder is None:
+            yield from (self.crop(sample) for sample in read_shard(shard))
+            return
+        place = self._place(shard)
+        if not place.is_dir():
+            self._keep(shard, place)
+        names = [path.stem for path in place.glob("*.npy")]
+        arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in names}
+        for number in range(len(arrays["controls"])):
+            yield {name: np.array(array[number]) for name, array in arrays.items()}
+
+    def _place(self, shard: Path) -> Path:
+        about = [str(shard.parent.resolve()), self.config.align, self.config.size, self.config.eye_size]
+        key = hashlib.sha256(json.dumps([*about, sorted(self.config.modalities)]).encode()).hexdigest()[:12]
+        assert self.folder is not None  # noqa: S101 - for the type checker
+        return self.folder / f"{shard.parent.name}-{key}" / shard.stem
+
+    def _keep(self, shard: Path, place: Path) -> None:
+        made = [self.crop(sample) for sample in read_shard(shard)]
+        part = place.with_suffix(".part")
+        try:
+            part.mkdir(parents=True, exist_ok=True)
+            for name in made[0]:
+                np.save(part / f"{name}.npy", np.stack([sample[name] for sample in made]))
+            part.replace(place)
+        except OSError as error:
+            rmtree(part, ignore_errors=True)
+            what = f"crops cannot be kept ({error.strerror})"
+            raise OutputError(
+                what, where=str(self.folder), remedy="Free some space, or train without --cache."
+            ) from error
+
+    def crop(self, sample: Sample) -> dict[str, Any]:
+        """Decode and crop one stored sample.
+
+        Raises:
+            FormatError: a member is missing or damaged.
+        """
+        try:
+            pictures = {name: decode_picture(sample, name) for name in self.config.modalities}
+            controls = bytes_array(sample["controls.npy"]).astype(np.float32)
+            identity = bytes_array(sample["identity.npy"]).astype(np.float32)
+            landmarks = bytes_array(sample["landmarks.npy"]).astype(np.float64)
+            turn = np.array(json.loads(sample["json"])["head_rotation"], np.float64)
+            height, width = next(iter(pictures.values())).shape[:2]
+        except (KeyError, ValueError, AttributeError) as error:
+            what = f"sample {sample.get('__key__')} is damaged ({error})"
+            raise FormatError(
+                what, where="data", remedy="Delete its shard and run `omote synth` again."
+            ) from None
+        known = landmarks if np.isfinite(landmarks).all() else None
+        images: dict[str, Any] = network_images(
+            self.config, pictures.get("rgb"), pictures.get("normal"), known
+        )
+        pose = np.full(7, np.nan, np.float32)
+        if known is not None and self.poses is not None:
+            place = crops(self.config, known, (width, height)).face
+            seen = (known @ place[:, :2].T + place[:, 2]) / self.config.size
+            pose = self.poses.fit(seen, turn, controls - self.neutral, identity)
+        return {**images, "controls": controls, "identity": identity, "pose": pose}
