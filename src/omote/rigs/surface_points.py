@@ -1,4 +1,4 @@
-"""A rig at a few points of its surface, as a linear model: what a network needs to know of it to find its way in a picture.
+"""A rig at a few points of its surface, as a linear model: what a network must know of it to find its way in a picture.
 
 Points move by the sum of what each control moves alone, at full strength, and of what each identity coefficient moves;
 combinations of controls, rotations and what an identity does to a displacement are left out. On the embedded rig that

@@ -70,7 +70,7 @@ def pick_samples(count: int, most: int | None, generator: torch.Generator) -> Te
 def step_loss(
     beliefs: Sequence[Belief], controls: Tensor, identity: Tensor, pose: Tensor, *, of_controls: bool = True
 ) -> Tensor:
-    """Mean squared error of what each step believes (`omote.models.inversion.mesh`), in squared control units, a scalar.
+    """Mean squared error of what each step believes (`omote.models.inversion.mesh`), squared control units, a scalar.
 
     Args:
         beliefs: of the head, if there is one, and of each step.

@@ -39,16 +39,16 @@ class InversionConfig:
         align: "face": the crop is a similarity that brings eye corners and nose to fixed places; "center": the largest
             square about the image's centre (the paper).
         size: side of the square input, pixels.
-        backbone: "hiera"; "resnet50" as a baseline, or "none" where the face is read on its mesh alone (the five entries
-            below are then unused).
+        backbone: "hiera"; "resnet50" as a baseline, or "none" where the face is read on its mesh alone (the five
+            entries below are then unused).
         embed_dim, depths, heads: width of the first stage, layers and heads of each stage; the width doubles from stage
             to stage.
         patch_stride: pixels between tokens; a patch is ``2 * patch_stride - 1`` wide.
         place_features: numbers that describe each final token of a backbone, kept in their places beside the pooled
             features; 0 is the pooled features alone (the paper).
         hidden: width of the regression head.
-        mesh_points: points of the rig's surface at which the face is read in steps (`omote.models.inversion.mesh`); 0 is
-            none (the paper).
+        mesh_points: points of the rig's surface at which the face is read in steps (`omote.models.inversion.mesh`); 0
+            is none (the paper).
         mesh_steps: how often.
         mesh_axes: principal axes that what is seen at the points is projected onto, of each modality.
         identity: coefficients of the rig's identity, which the steps find as well.

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from omote.models.inversion.mesh import MeshReader
 from omote.models.inversion.network import InversionNet
 
 
@@ -36,11 +37,12 @@ class FastInversion:
         self.config = net.config
         self.dtype = dtype or (torch.bfloat16 if multiplies_bfloat16() else torch.float32)
         self._net: Any = copy.deepcopy(net).eval().requires_grad_(False)
-        bounds = self._net.low.clone(), self._net.high.clone()
-        self._net.to(self.dtype)
-        self._net.low, self._net.high = bounds
-        for name in net.config.modalities:
-            backbone = self._net.backbones[name]
+        for name, part in self._net.named_children():
+            if name == "mesh":
+                self._net.mesh = _Mesh.of(cast(MeshReader, part), self.dtype)
+            else:
+                part.to(self.dtype)
+        for backbone in self._net.backbones.values():
             if backbone.kind == "hiera":
                 backbone.net = _Hiera(backbone.net)
         for module in self._net.modules():
@@ -57,8 +59,7 @@ class FastInversion:
     ) -> Tensor:
         """(B, C) float32 controls of the images that are given; see `InversionNet.forward`."""
         images = {"rgb": rgb, "normal": normal, "eyes_rgb": eyes_rgb, "eyes_normal": eyes_normal}
-        cast = {name: None if image is None else image.to(self.dtype) for name, image in images.items()}
-        controls: Tensor = self._net(**cast)
+        controls: Tensor = self._net(**images)
         return controls
 
 
@@ -152,6 +153,50 @@ class _Layer(nn.Module):
         return self.down.plus(self.up.gelu(self.after(tokens)), tokens)
 
 
+class _Mesh(MeshReader):
+    """A `MeshReader` whose products are packed; where its points are is still found in float32."""
+
+    @classmethod
+    def of(cls, mesh: MeshReader, dtype: torch.dtype) -> _Mesh:
+        """A copy of ``mesh``."""
+        made = copy.deepcopy(mesh)
+        made.__class__ = cls
+        assert isinstance(made, _Mesh)  # noqa: S101 - for the type checker
+        made.steps.to(dtype)
+        for step in made.steps:
+            for name, part in list(step.named_children()):
+                if isinstance(part, nn.Linear):
+                    setattr(step, name, _Packed(part, dtype))
+        made.packed = {
+            name: _Product(axes.T, axes.new_zeros(axes.shape[1]), dtype) for name, axes in made.axes()
+        }
+        return made
+
+    packed: dict[str, _Product]
+
+    def axes(self) -> list[tuple[str, Tensor]]:
+        """The axes (3 M, K) of each modality."""
+        return [(name, getattr(self, f"{name}_axes")) for name in self.modalities]
+
+    def onto_axes(self, name: str, centred: Tensor) -> Tensor:
+        """(B, K), see `MeshReader.onto_axes`."""
+        product = self.packed[name]
+        return product.alone(centred.to(product.dtype))
+
+
+class _Packed(nn.Module):
+    """A linear layer as a packed product."""
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.product = _Product(linear.weight, linear.bias, dtype)
+        self.weight = linear.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., N) to (..., K)."""
+        return self.product.alone(x)
+
+
 class _Product:
     """A linear layer, alone or with what follows it, in one operation of oneDNN (that torch's own compiler uses).
 
@@ -160,7 +205,11 @@ class _Product:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        self.weight, self.bias = weight.detach().to(dtype).clone(), bias.detach().to(dtype).clone()
+        self.weight, self.bias = (
+            weight.detach().to(dtype).contiguous().clone(),
+            bias.detach().to(dtype).clone(),
+        )
+        self.dtype = dtype
         self.fused = dtype == torch.bfloat16 and _can_fuse()
         if self.fused:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from omote.rigs.surface_points import LinearPoints
 
 POSE = ("turn x", "turn y", "turn z", "log scale", "shift x", "shift y", "perspective")
-"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; the crop coordinates (0..1, y down)
-of the head's origin; and how many per cent/100 nearer things grow, a metre (1 / distance)."""
+"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; the crop coordinates (0..1, y
+down) of the head's origin; and how many per cent/100 nearer things grow, a metre (1 / distance)."""
 USUAL_POSE = (0.0, 0.0, 0.0, math.log(5.0), 0.5, 0.26, 0.15)
 POSE_SPREAD = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.2)
 CONTROL_SPREAD = 0.15
@@ -159,8 +159,9 @@ class MeshReader(nn.Module):
 
     @torch.no_grad()
     def look(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
-        """What is seen (B, 3 M) of each modality at the points that are believed in: normals in head space, colours
-        relative to those of the whole face.
+        """What is seen (B, 3 M) of each modality at the points that are believed in.
+
+        Normals are in head space, colours relative to those of the whole face.
         """
         with torch.autocast(self.rest.device.type, enabled=False):
             return self._look(images, belief)
@@ -192,11 +193,14 @@ class MeshReader(nn.Module):
         return flat / (1 - near * turned[..., 2:]).clamp_min(_NEAREST)
 
     def _projected(self, name: str, found: Tensor | None, batch: int, dtype: torch.dtype) -> Tensor:
-        axes: Tensor = getattr(self, f"{name}_axes")
         if found is None:
-            return axes.new_zeros(batch, axes.shape[1], dtype=dtype)
-        centred = found - getattr(self, f"{name}_mean")
-        return centred.to(axes.dtype) @ axes
+            return self.rest.new_zeros(batch, getattr(self, f"{name}_axes").shape[1], dtype=dtype)
+        return self.onto_axes(name, found - getattr(self, f"{name}_mean"))
+
+    def onto_axes(self, name: str, centred: Tensor) -> Tensor:
+        """(B, K) of what is seen (B, 3 M) of a modality, less its mean."""
+        axes: Tensor = getattr(self, f"{name}_axes")
+        return centred @ axes
 
     def _units(self, belief: Belief) -> Tensor:
         pose = (belief.pose - self.usual_pose) / self.pose_spread

@@ -54,8 +54,8 @@ class EyeNet(nn.Module):
 class InversionNet(nn.Module):
     """Images to rig controls.
 
-    In training mode the output is what each step believes, unbounded; in evaluation mode it is the controls of the last,
-    limited to their ranges.
+    In training mode the output is what each step believes, unbounded; in evaluation mode it is the controls of the
+    last, limited to their ranges.
 
     Args:
         config: what to build. The weights are random; `load_pretrained` fills the backbones, `MeshReader.place` and
@@ -147,6 +147,11 @@ class InversionNet(nn.Module):
             found += self.mesh(surfaces(seen, self.config.modalities), extra)
         return found if self.training else found[-1].controls.clamp(self.low, self.high)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.parameters()).dtype
+
     def _eye_features(self, rgb: Tensor | None, normal: Tensor | None, batch: int) -> Tensor:
         crops = {"rgb": rgb, "normal": normal}
         seen = {name: crops[name] for name in self.config.modalities if crops[name] is not None}
@@ -155,7 +160,8 @@ class InversionNet(nn.Module):
         width, height = self.config.eye_size
         for name, crop in seen.items():
             check_shape(f"eyes_{name}", crop, batch, 2, 3, height, width)
-        features: Tensor = self.eyes(_both(crops, self.config.modalities, channels=2).flatten(0, 1))
+        both = _both(crops, self.config.modalities, channels=2).to(self.dtype)
+        features: Tensor = self.eyes(both.flatten(0, 1))
         return features.reshape(batch, -1)
 
     def _backbone(self, name: str) -> Backbone:

@@ -32,8 +32,10 @@ class StoredCrops(CropConfig, Protocol):
 
 
 class CropStore:
-    """Reads samples as crops: uint8 "rgb", "normal" (S, S, 3), "eyes_rgb", "eyes_normal" (2, h, w, 3), of the modalities
-    of the config; "controls" (C,), "identity" (I,) and "pose" (7,) float32 (NaN for rigs without landmarks).
+    """Reads samples as crops.
+
+    They are uint8 "rgb", "normal" (S, S, 3), "eyes_rgb", "eyes_normal" (2, h, w, 3), of the modalities of the config;
+    "controls" (C,), "identity" (I,) and "pose" (7,) float32 (NaN for rigs without landmarks).
 
     Args:
         config: crops and modalities.

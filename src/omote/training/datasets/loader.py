@@ -130,7 +130,7 @@ class InversionData(IterableDataset[dict[str, Any]]):
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch for the network: normalised pictures as `omote.capture.face_crop.to_tensors`, controls, identity, pose."""
+    """A batch for the network: pictures normalised by `omote.capture.face_crop.to_tensors`, controls, identity, pose."""
     import torch
 
     from omote.capture.face_crop import to_tensors

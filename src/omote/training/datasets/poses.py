@@ -33,7 +33,8 @@ class CropPoses:
         Args:
             landmarks: (478, 2) crop coordinates, 0..1, y down.
             turn: (3,) rotation vector of the head before the picture was cropped.
-            controls: (C,) from neutral; identity: (I,).
+            controls: (C,) from neutral.
+            identity: (I,).
         """
         head = self.points.at(controls[None], identity[None])[0]
         turned = Rotation.from_rotvec(turn).apply(head)
