@@ -5,9 +5,9 @@
         --wild-test data/wild_test --paper-test data/paper_test --samples 16000
     python benchmarks/inversion_ablations.py -o ablations --only main,eyes --table
 
-Every run sees the same number of pairs of pictures, each once, in an order of its seed, by the same recipe of
-optimisation: only what its row names differs. ResNet-50, some five times slower, gets the same time. A run whose
-result is there is not repeated; one that was stopped goes on. Ends with one line of JSON: run -> mean numbers.
+Every run sees the same number of pairs of pictures, in an order of its seed, by the same recipe of optimisation: only
+what its row names differs. Networks with a backbone, several times slower, get the same time. A run whose result is
+there is not repeated; one that was stopped goes on. Ends with one line of JSON: run -> mean numbers.
 """
 
 from __future__ import annotations
@@ -48,28 +48,51 @@ class Run:
     name: str
     title: str
     changes: dict[str, Any] = field(default_factory=dict)
-    loss: str = "both"
-    recipe: str = "wild"
+    loss: str = "controls"
+    recipe: str = "both"
     start: str = ""
     seeds: int = 1
     equal_time: bool = False
 
 
+_HIERA: dict[str, Any] = {
+    "backbone": "hiera",
+    "mesh_points": 0,
+    "embed_dim": 32,
+    "depths": (1, 2, 4, 1),
+    "patch_stride": 8,
+    "place_features": 48,
+    "hidden": 448,
+}
 RUNS = (
-    Run("main", "main: RGB and normals, both losses, all trained, eye branch, recipe wild", seeds=3),
+    Run("main", "main: RGB and normals, control loss, read on the mesh, eye branch, both recipes", seeds=3),
     Run("rgb", "RGB only", {"modalities": ("rgb",), "modality_dropout": (0.0, 0.0)}),
     Run("normals", "normals only", {"modalities": ("normal",), "modality_dropout": (0.0, 0.0)}),
     Run("no_dropout", "without modality dropout", {"modality_dropout": (0.0, 0.0)}),
-    Run("controls", "control loss only", loss="controls"),
-    Run("mesh", "mesh loss only", loss="mesh"),
-    Run("pooled", "pooled features alone", {"place_features": 0}),
-    Run("no_detail", "without the convolutional network", {"detail": 0}),
+    Run("both_losses", "control and mesh loss", loss="both"),
+    Run("mesh_loss", "mesh loss only", loss="mesh"),
+    Run("one_look", "one step", {"mesh_steps": 1}),
     Run("no_eyes", "without the eye branch", {"eye_branch": False}),
-    Run("paper", "recipe paper", recipe="paper"),
-    Run("frozen_random", "three stages frozen, random", {"frozen_stages": 3}),
-    Run("tuned", "all fine-tuned, from the weights of recipe paper", start="paper"),
-    Run("frozen", "three stages frozen, at the weights of recipe paper", {"frozen_stages": 3}, start="paper"),
-    Run("resnet50", "ResNet-50, equal time", {"backbone": "resnet50"}, equal_time=True),
+    Run("paper", "recipe paper only", recipe="paper"),
+    Run("wild", "recipe wild only", recipe="wild"),
+    Run("hiera", "two Hiera instead of the mesh, equal time", _HIERA, equal_time=True),
+    Run("hiera_mesh", "Hiera before the mesh, equal time", _HIERA | {"mesh_points": 1060}, equal_time=True),
+    Run(
+        "tuned", "the Hiera trained on, equal time again", _HIERA, start="hiera", equal_time=True
+    ),
+    Run(
+        "frozen",
+        "as that, three stages frozen",
+        _HIERA | {"frozen_stages": 3},
+        start="hiera",
+        equal_time=True,
+    ),
+    Run(
+        "resnet50",
+        "ResNet-50 instead of the mesh, equal time",
+        _HIERA | {"backbone": "resnet50", "place_features": 0},
+        equal_time=True,
+    ),
 )
 
 
@@ -79,11 +102,13 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         from omote.models.inversion import InversionConfig
         from omote.rigs.facs import load_rig
+        from omote.training.datasets.crops import CropStore
 
         self.options, self.out = options, Path(options.output)
         self.rig = load_rig()
-        shipped = InversionConfig.shipped(self.rig.space, self.rig.name)
-        self.base = replace(shipped, size=options.size, embed_dim=options.width)
+        identity = len(self.rig.identity_space)
+        self.base = InversionConfig.shipped(self.rig.space, self.rig.name, identity=identity)
+        self.store = CropStore(self.base, self.rig, Path(options.cache or self.out / "crops"))
         self.ends = time.monotonic() + 3600 * options.hours
         (self.out / "results").mkdir(parents=True, exist_ok=True)
 
@@ -119,63 +144,32 @@ class Bench:
             with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
                 pool.starmap(_shard, [(made, folder, number) for number in missing])
 
-    def crops(self, recipe: str) -> dict[str, np.ndarray]:
-        """All training pairs of a recipe as the network sees them, made once: varied crops, controls, identity."""
-        folder = self.out / "crops" / f"{recipe}_{self.options.size}"
-        done = folder / f"{self.options.samples}.json"
-        if not done.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            began, stored = time.monotonic(), {}
-            for number, sample in enumerate(self._varied(recipe)):
-                for name, value in sample.items():
-                    if name not in stored:
-                        shape = (self.options.samples, *value.shape)
-                        stored[name] = np.lib.format.open_memmap(
-                            folder / f"{name}.npy", "w+", value.dtype, shape
-                        )
-                    stored[name][number] = value
-                if number % 2000 == 1999:
-                    print(f"{recipe}: {number + 1} crops, {time.monotonic() - began:.0f} s", flush=True)
-            for array in stored.values():
-                array.flush()
-            done.write_text(json.dumps(sorted(stored)))
-        names = json.loads(done.read_text())
-        return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
-
-    def _varied(self, recipe: str) -> Iterator[dict[str, Any]]:
+    def pairs(self, run: Run) -> Any:
+        """The training data of a run: varied crops, in an order of its seed."""
         from omote.training.datasets.loader import InversionData
 
-        mirror = self.rig.identity_mirror.numpy()
-        data = InversionData(
-            self.folders(recipe, "train"),
-            self.base,
-            split="all",
+        recipes = RECIPES if run.recipe == "both" else (run.recipe,)
+        return InversionData(
+            [folder for recipe in recipes for folder in self.folders(recipe, "train")],
+            self.store,
             space=self.rig.space,
-            identity_mirror=mirror,
+            identity_mirror=self.rig.identity_mirror.numpy(),
         )
-        left = self.options.samples
-        while left:
-            for sample in data:
-                yield sample
-                left -= 1
-                if not left:
-                    return
-            data.epoch += 1
 
     # ---- training and measuring -------------------------------------------------------------------------------------
 
     def train(self, run: Run, seed: int) -> tuple[Path, dict[str, float]]:
         """Train one run, or go on with it; its weights and what it took."""
-        from omote.models.inversion import load_checkpoint
+        from omote.models.inversion import MODALITIES, load_checkpoint
         from omote.training.inversion import InversionOptions, make_net, shipped_recipe, train_inversion
         from omote.training.schedule import Budget, LearningRate
 
-        data, batch = self.crops(run.recipe), self.options.batch
+        data, batch = self.pairs(run), self.options.batch
         config = replace(self.base, **run.changes)
         net = make_net(config, seed=seed)
         if run.start:
             start = load_checkpoint(self.out / "runs" / f"{run.start}-0" / "model.safetensors")
-            net.load_state_dict(start.state_dict(), strict=False)  # what only training uses is not stored
+            net.load_state_dict(start.state_dict())
         steps = self.options.samples // batch
         minutes = None
         if run.equal_time:
@@ -185,17 +179,17 @@ class Bench:
             rate=LearningRate(self.options.lr, warmup=steps // 10, cosine=True),
             seed=seed,
             threads=self.options.threads,
-            ema=0.99,
+            ema=0.98,
         )
         options = InversionOptions(
-            data=(), batch=batch, loss=run.loss, mesh_samples=8, validation=0, workers=0, seed=seed
+            data=(), batch=batch, loss=run.loss, mesh_samples=16, validation=0, workers=0, seed=seed
         )
         # A network that sees one modality is not handed the other.
-        names = [n for n in data if n in ("controls", "identity") or any(m in n for m in config.modalities)]
+        unseen = {n for m in MODALITIES if m not in config.modalities for n in (m, f"eyes_{m}")}
 
         def samples(split: str, epoch: int) -> Iterable[dict[str, Any]]:
-            order = np.random.default_rng([seed, epoch]).permutation(self.options.samples)
-            return ({name: data[name][i] for name in names} for i in order)
+            data.seed, data.epoch = seed, epoch
+            return ({n: value for n, value in sample.items() if n not in unseen} for sample in data)
 
         def tell(kind: str, numbers: Any) -> None:
             if kind == "step" and numbers["step"] % 100 == 0:
@@ -409,11 +403,10 @@ def main() -> None:
         parser.add_argument(f"--{recipe}-test", action="append", metavar="DIR", help="held-out shards")
     parser.add_argument("--samples", type=int, default=16_000, help="pairs that every run sees")
     parser.add_argument("--held-out", type=int, default=400, help="samples to measure on, of each recipe")
-    parser.add_argument("--size", type=int, default=128, help="px of the face crop")
-    parser.add_argument("--width", type=int, default=64, help="of the network's first stage")
+    parser.add_argument("--cache", metavar="DIR", help="folder of crops, as omote train --cache")
     parser.add_argument("--seeds", type=int, default=3, help="at most so many of the main run")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=7e-4)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--hours", type=float, default=1e9, help="begin no run after so many hours")
     parser.add_argument("--only", default="", help="runs, separated by commas; baselines is one of them")

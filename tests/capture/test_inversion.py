@@ -12,6 +12,7 @@ import pytest
 import torch
 import trimesh
 from numpy.typing import NDArray
+from tests.models.small_networks import small_hiera
 
 import omote
 from omote.capture import inversion, inverter
@@ -33,8 +34,7 @@ SMILE = {"corner_pull_L": 0.8, "corner_pull_R": 0.7, "jaw_open": 0.3, "tongue_ou
 
 
 def config(rig: str = "facs") -> InversionConfig:
-    small = InversionConfig.shipped(FACS102, rig)
-    return replace(small, size=64, embed_dim=8, depths=(1, 1, 1, 1), heads=(1, 1, 1, 1), hidden=8)
+    return small_hiera(rig=rig, hidden=8)
 
 
 def network(path: Path, controls: dict[str, float], made: InversionConfig | None = None) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.models.small_networks import small_hiera
 
 from omote.cli import main
 from omote.controls import FACS102
@@ -20,7 +21,7 @@ from omote.evaluation.inversion_methods import MeanControls, NearestNeighbour, N
 from omote.evaluation.inversion_report import main_table, region_table, to_json, write_report
 from omote.evaluation.inversion_samples import held_out, read_samples, training_controls
 from omote.media import read_image
-from omote.models.inversion import InversionConfig, InversionNet, save_checkpoint
+from omote.models.inversion import InversionNet, save_checkpoint
 from omote.rigs.facs import load_rig
 from omote.training.datasets.shards import write_info
 from omote.training.datasets.synthetic import SynthOptions, make_shard
@@ -51,16 +52,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     torch.manual_seed(0)
-    config = replace(
-        InversionConfig.shipped(FACS102, "facs"),
-        size=64,
-        embed_dim=16,
-        depths=(1, 1, 1, 1),
-        heads=(1, 1, 1, 1),
-        hidden=16,
-    )
     path = tmp_path_factory.mktemp("net") / "tiny.safetensors"
-    save_checkpoint(path, InversionNet(config))
+    save_checkpoint(path, InversionNet(small_hiera(embed_dim=16)))
     return path
 
 

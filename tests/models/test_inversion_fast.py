@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from tests.models.small_networks import small_hiera
 
-from omote.controls import FACS102
-from omote.models.inversion import FastInversion, InversionConfig, InversionNet
+from omote.models.inversion import FastInversion, InversionNet
 from omote.models.inversion.fast import _Product
 
 
 def network(**changes: Any) -> InversionNet:
     torch.manual_seed(0)
-    config = InversionConfig.shipped(FACS102, "facs")
     small = {"size": 128, "embed_dim": 16, "depths": (1, 2, 2, 1), "heads": (1, 2, 4, 8), "hidden": 32}
-    return InversionNet(replace(config, **{**small, **changes})).eval()
+    return InversionNet(small_hiera(**{**small, "eye_features": 128, **changes})).eval()
 
 
 def images(batch: int = 3) -> dict[str, torch.Tensor]:

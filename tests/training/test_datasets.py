@@ -17,6 +17,7 @@ from omote.performance import Camera
 from omote.render import decode_normals
 from omote.rigs.facs import load_rig
 from omote.training.datasets.contact_sheet import dataset_sheet, decode_picture
+from omote.training.datasets.crops import CropStore
 from omote.training.datasets.expressions import combined, sample_expression, units
 from omote.training.datasets.loader import InversionData, collate
 from omote.training.datasets.shapes import other_hand, seen_faces
@@ -31,6 +32,12 @@ from omote.training.datasets.shards import (
 from omote.training.datasets.synthetic import SynthOptions, make_shard, render_samples
 
 TINY = SynthOptions(recipe="wild", count=12, seed=5, size=96, per_shard=6)
+
+
+@pytest.fixture(scope="module")
+def store() -> CropStore:
+    """Reads crops of 64 px."""
+    return CropStore(Config(), load_rig())
 
 
 @dataclass(frozen=True)
@@ -266,21 +273,21 @@ def test_a_folder_keeps_one_data_set(folder: Path, tmp_path: Path) -> None:
 # --- loader -----------------------------------------------------------------------------------------------------
 
 
-def test_each_sample_is_seen_once_in_a_new_order(folder: Path) -> None:
-    data = InversionData([folder], Config(), split="all", augment=False)
+def test_each_sample_is_seen_once_in_a_new_order(folder: Path, store: CropStore) -> None:
+    data = InversionData([folder], store, split="all", augment=False)
     stored = [bytes_array(s["controls.npy"]) for p in complete_shards(folder) for s in read_shard(p)]
     seen = [s["controls"] for s in data]
     assert sorted(c.tobytes() for c in seen) == sorted(c.tobytes() for c in stored)
-    train = InversionData([folder], Config(), split="train", augment=False)
-    held = InversionData([folder], Config(), split="validation")
+    train = InversionData([folder], store, split="train", augment=False)
+    held = InversionData([folder], store, split="validation")
     parts = [{s["controls"].tobytes() for s in d} for d in (train, held)]
     assert not parts[0] & parts[1]
     assert len(parts[0]) + len(parts[1]) == 12
 
 
-def test_order_and_augmentation_follow_seed_and_epoch(folder: Path) -> None:
+def test_order_and_augmentation_follow_seed_and_epoch(folder: Path, store: CropStore) -> None:
     def pictures(seed: int, epoch: int) -> list[bytes]:
-        data = InversionData([folder], Config(), space=FACS102, identity_mirror=_signs(), seed=seed)
+        data = InversionData([folder], store, space=FACS102, identity_mirror=_signs(), seed=seed)
         data.epoch = epoch
         return [s["rgb"].tobytes() for s in data]
 
@@ -298,7 +305,7 @@ def test_mirrored_samples_are_renders_of_the_mirrored_face() -> None:
         controls[0, FACS102.index(name)] = 0.6
     identity = torch.from_numpy(np.random.default_rng(3).normal(0, 1, (1, 90)).astype(np.float32))
     mirrored = torch.from_numpy(FACS102.mirror(controls.numpy())).float()
-    first = loader._mirrored(_crops(rig, controls, identity))
+    first = loader._mirrored({**_crops(rig, controls, identity), "pose": np.zeros(7, np.float32)})
     second = _crops(rig, mirrored, identity * rig.identity_mirror)
     for name in ("normal", "eyes_normal"):
         assert np.abs(first[name].astype(int) - second[name]).mean() < 1.0, name
@@ -317,28 +324,29 @@ def _crops(rig: object, controls: torch.Tensor, identity: torch.Tensor) -> dict[
     return network_images(Config(), None, encode_normals(drawn.normal_camera, drawn.alpha), landmarks)
 
 
-def test_batches_are_what_the_network_takes(folder: Path) -> None:
-    data = InversionData([folder], Config(), space=FACS102, identity_mirror=_signs())
+def test_batches_are_what_the_network_takes(folder: Path, store: CropStore) -> None:
+    data = InversionData([folder], store, space=FACS102, identity_mirror=_signs())
     batch = collate(list(data)[:3])
     assert batch["rgb"].shape == batch["normal"].shape == (3, 3, 64, 64)
     assert batch["eyes_normal"].shape == (3, 2, 3, 32, 32)
     assert batch["controls"].shape == (3, 102)
     assert batch["identity"].shape == (3, 90)
+    assert batch["pose"].shape == (3, 7)
+    assert batch["pose"].isfinite().all()
     assert all(value.dtype == torch.float32 for value in batch.values())
 
 
-def test_damaged_samples_and_missing_data_are_said(folder: Path, tmp_path: Path) -> None:
-    data = InversionData([folder], Config())
+def test_damaged_samples_and_missing_data_are_said(folder: Path, store: CropStore, tmp_path: Path) -> None:
     sample = next(read_shard(complete_shards(folder)[0]))
     with pytest.raises(FormatError, match="sample 00000000 is damaged"):
-        data.prepare({**sample, "normal.png": b"nothing"}, np.random.default_rng(0))
+        store.crop({**sample, "normal.png": b"nothing"})
     with pytest.raises(FormatError, match=r"controls\.npy"):
-        data.prepare({k: v for k, v in sample.items() if k != "controls.npy"}, np.random.default_rng(0))
+        store.crop({k: v for k, v in sample.items() if k != "controls.npy"})
     write_info(tmp_path / "empty", TINY.describe(load_rig()))
     with pytest.raises(InputError, match="no complete shard"):
-        InversionData([tmp_path / "empty"], Config())
+        InversionData([tmp_path / "empty"], store)
     with pytest.raises(InputError, match="no data set was given"):
-        InversionData([], Config())
+        InversionData([], store)
 
 
 def test_the_contact_sheet_shows_samples(folder: Path) -> None:

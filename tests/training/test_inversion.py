@@ -11,14 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.models.small_networks import small_hiera, small_mesh
+from tests.training.few_controls import FewControls
 from torch import Tensor
 
 from omote.cli import main
 from omote.controls import Control, ControlSpace
 from omote.errors import FormatError, InputError, WeightsError
 from omote.models.inversion import InversionConfig, InversionNet, load_checkpoint, read_description
+from omote.models.inversion.mesh import USUAL_POSE, Belief
+from omote.rigs.surface_points import face_points
 from omote.training.curves import Log
 from omote.training.datasets.shards import DatasetInfo, array_bytes, write_info, write_shard
+from omote.training.datasets.synthetic import SynthOptions, make_shard
 from omote.training.inversion import (
     InversionOptions,
     InversionTask,
@@ -32,10 +37,13 @@ from omote.training.schedule import Budget, LearningRate
 SPACE = ControlSpace("two", (Control("bright", 0.0, 1.0), Control("head_tilt", 0.0, 1.0)))
 
 
+UNKNOWN = {"identity": np.ones(1, np.float32), "pose": np.full(7, np.nan, np.float32)}
+
+
 class TwoRig(torch.nn.Module):
     """A rig of two controls and one identity; a vertex for each."""
 
-    name, space, identity_space = "two", SPACE, ("size",)
+    name, space, identity_space, landmarks = "two", SPACE, ("size",), None
 
     def forward(self, controls: Tensor, identity: Tensor) -> Tensor:
         moved = 0.01 * controls * (1 + identity)
@@ -43,9 +51,7 @@ class TwoRig(torch.nn.Module):
 
 
 def config(**changes: Any) -> InversionConfig:
-    small = {"size": 64, "embed_dim": 8, "depths": (1, 1, 1, 1), "heads": (1, 1, 1, 1), "hidden": 16}
-    made = InversionConfig.shipped(SPACE, "two")
-    return replace(made, **{**small, "eye_features": 8, "align": "center", **changes})
+    return small_hiera(SPACE, "two", **{"align": "center", **changes})
 
 
 def samples(split: str, epoch: int) -> Iterator[dict[str, Any]]:
@@ -58,7 +64,12 @@ def samples(split: str, epoch: int) -> Iterator[dict[str, Any]]:
             "eyes_rgb": np.zeros((2, 48, 64, 3), np.uint8),
             "eyes_normal": np.zeros((2, 48, 64, 3), np.uint8),
         }
-        yield {"rgb": rgb, "normal": normal, **eyes, "controls": controls, "identity": np.ones(1, np.float32)}
+        yield {"rgb": rgb, "normal": normal, **eyes, "controls": controls, **UNKNOWN}
+
+
+def believed(controls: Tensor) -> Belief:
+    """What a network without a mesh believes."""
+    return Belief(controls, controls[:, :0], controls[:, :0])
 
 
 def options(**changes: Any) -> InversionOptions:
@@ -100,8 +111,8 @@ def test_the_loss_is_the_sum_of_its_terms() -> None:
     made = task(mesh_weight=0.5)
     batch = next(iter(made.batches(0, 0, 0, 1)))
 
-    def perfect_but(**_: Any) -> Tensor:
-        return batch["controls"] + torch.tensor([0.2, 0.1])
+    def perfect_but(**_: Any) -> list[Belief]:
+        return [believed(batch["controls"] + torch.tensor([0.2, 0.1]))]
 
     found = made.loss(perfect_but, batch, 0)  # type: ignore[arg-type]
     assert found["controls"].item() == pytest.approx((0.04 + 0.01) / 2, rel=1e-4)
@@ -119,8 +130,8 @@ def test_every_third_mesh_weighs_three_times() -> None:
     every, third = task(), task(mesh_every=3)
     batch = next(iter(every.batches(0, 0, 0, 1)))
 
-    def wrong(**_: Any) -> Tensor:
-        return batch["controls"] + 0.2
+    def wrong(**_: Any) -> list[Belief]:
+        return [believed(batch["controls"] + 0.2)]
 
     whole = [float(every.loss(wrong, batch, step)["loss"]) for step in range(6)]  # type: ignore[arg-type]
     spread = [float(third.loss(wrong, batch, step)["loss"]) for step in range(6)]  # type: ignore[arg-type]
@@ -133,9 +144,9 @@ def test_whole_batches_go_without_a_modality() -> None:
     batch = next(iter(made.batches(0, 0, 0, 1)))
     seen = []
 
-    def look(**images: Tensor | None) -> Tensor:
+    def look(**images: Tensor | None) -> list[Belief]:
         seen.append(tuple(name for name, image in images.items() if image is not None))
-        return batch["controls"]
+        return [believed(batch["controls"])]
 
     for step in range(400):
         made.loss(look, batch, step)  # type: ignore[arg-type]
@@ -188,6 +199,7 @@ def write_data(folder: Path, count: int = 24, space: ControlSpace = SPACE) -> No
             members = {f"{n}.png": cv2.imencode(".png", sample[n])[1].tobytes() for n in ("rgb", "normal")}
             arrays = {"controls": sample["controls"], "identity": sample["identity"]}
             arrays["landmarks"] = np.full((478, 2), np.nan, np.float32)
+            members["json"] = b'{"head_rotation": [0, 0, 0]}'
             members |= {f"{n}.npy": array_bytes(a) for n, a in arrays.items()}
             stored.append((f"{8 * number + index:08d}", members))
         write_shard(folder / f"shard-{number:06d}.tar", iter(stored))
@@ -224,6 +236,66 @@ def test_bad_data_are_refused(tmp_path: Path) -> None:
     for workers in (0, 1):
         with pytest.raises(FormatError, match=r"shard-000000.tar.*damaged"):
             list(stored(tmp_path / "cut", workers=workers).batches(0, 0, 0, 1))
+
+
+def test_a_mesh_is_prepared_learnt_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendered heads whose jaw and mouth move, read at 100 points; crops come from the cache from the second pass on."""
+    rig = FewControls()
+    synth = SynthOptions(recipe="paper", count=24, seed=2, size=96, per_shard=12, vertices=False)
+    write_info(tmp_path / "data", synth.describe(rig))
+    for number in (0, 1):
+        make_shard(rig, synth, tmp_path / "data", number)
+    monkeypatch.setattr(
+        "omote.training.inversion.face_points", lambda which: face_points(which, 40)
+    )  # 60 in the mouth beside
+    made = InversionConfig.shipped(rig.space, "few", identity=2, points=100)
+    small = replace(made, size=48, mesh_axes=16, hidden=16, eye_branch=False, modality_dropout=(0.0, 0.0))
+    chosen = options(
+        data=(tmp_path / "data",), batch=4, validation=12, loss="controls", cache=tmp_path / "cache"
+    )
+
+    def go_on(steps: int) -> list[dict[str, Any]]:
+        engine = shipped_recipe(
+            Budget(steps=steps), rate=LearningRate(3e-3, warmup=2, cosine=False), precision="float32", ema=0.0
+        )
+        net = make_net(small, seed=0)
+        where = train_inversion(net, rig, chosen, engine, tmp_path / "run")  # type: ignore[arg-type]
+        assert where.step == steps
+        lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+        return [e for line in lines if (e := json.loads(line))["kind"] == "validation"]
+
+    first = go_on(6)
+    assert len(list((tmp_path / "cache").glob("*/shard-*"))) == 2
+    (tmp_path / "data" / "shard-000000.tar").write_bytes(b"")  # it is not read again
+    last = go_on(30)
+    assert last[: len(first)] == first
+    assert last[-1]["step"] == 30
+    assert last[-1]["loss"] < 0.8 * first[0]["loss"]
+    net = load_checkpoint(tmp_path / "run" / "model.safetensors", rig.space, rig="few")
+    assert net.mesh is not None
+    assert net.mesh.is_ready
+    assert net.mesh.rest.shape == (100, 3)
+
+
+def test_the_steps_of_a_mesh_are_taught() -> None:
+    net = make_net(small_mesh(SPACE, "two", identity=1), seed=0)
+    batch = {
+        "controls": torch.rand(4, 2),
+        "identity": torch.ones(4, 1),
+        "pose": torch.tensor([USUAL_POSE] * 4),
+    }
+
+    def believes(**_: Any) -> list[Belief]:
+        right = Belief(batch["controls"], batch["identity"], batch["pose"])
+        return [right._replace(controls=right.controls + 0.3), right._replace(identity=right.identity + 1)]
+
+    # One of two steps is wrong by 0.3; the other by one coefficient, a tenth of 0.15 squared over two controls.
+    wanted = (0.09 + 0.15**2 * 0.1 / 2) / 2
+    for loss, controls in (("both", 0.09), ("mesh", 0.0)):
+        found = task(net, loss=loss).loss(believes, batch, 0)  # type: ignore[arg-type]
+        assert found["steps"].item() == pytest.approx(wanted - (0.09 - controls) / 2, rel=1e-4)
+        assert found["controls"].item() == found["mesh"].item() == 0  # those are of the last step
+        assert found["loss"].item() == pytest.approx(found["steps"].item())
 
 
 def test_a_network_of_other_controls_is_refused() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from omote.errors import InputError
-from omote.training.losses import control_loss, mesh_loss, pick_samples
+from omote.models.inversion.mesh import POSE_SPREAD, Belief
+from omote.training.losses import control_loss, mesh_loss, pick_samples, step_loss
 
 
 class Triangle:
@@ -81,3 +82,48 @@ def test_on_the_embedded_rig_both_terms_pull_alike() -> None:
     (of_mesh,) = torch.autograd.grad(mesh, predicted)
     (of_controls,) = torch.autograd.grad(control_loss(predicted, target), predicted)
     assert 0.7 < (of_mesh.norm() / of_controls.norm()).item() < 2.0
+
+
+def beliefs_and_truth() -> tuple[list[Belief], tuple[Tensor, Tensor, Tensor]]:
+    """Three steps that believe the truth of two faces: 4 controls, 3 coefficients."""
+    truth = torch.rand(2, 4), torch.randn(2, 3), torch.randn(2, 7)
+    return [Belief(*(part.clone() for part in truth)) for _ in range(3)], truth
+
+
+def test_true_beliefs_cost_nothing() -> None:
+    beliefs, truth = beliefs_and_truth()
+    assert step_loss(beliefs, *truth).item() == 0
+    unknown = torch.full((2, 0), 0.0)
+    head = Belief(truth[0], unknown, unknown)
+    assert step_loss([head, *beliefs], *truth).item() == 0
+
+
+def test_an_unknown_pose_costs_nothing() -> None:
+    beliefs, (controls, identity, pose) = beliefs_and_truth()
+    wrong = [each._replace(pose=each.pose + 3.0) for each in beliefs]
+    assert step_loss(wrong, controls, identity, torch.full_like(pose, torch.nan)).item() == 0
+    one = pose.clone()
+    one[1] = torch.nan
+    whole, half = (step_loss(wrong, controls, identity, known).item() for known in (pose, one))
+    assert half == pytest.approx(whole / 2, rel=1e-5)
+    wrong[0].pose.requires_grad_()
+    step_loss(wrong, controls, identity, one).backward()
+    assert wrong[0].pose.grad is not None
+    assert wrong[0].pose.grad.isfinite().all()
+    assert not wrong[0].pose.grad[1].any()
+
+
+def test_errors_of_a_step_are_weighed_in_units_of_their_spread() -> None:
+    beliefs, truth = beliefs_and_truth()
+    off = beliefs[1]
+    beliefs[1] = off._replace(controls=off.controls + 0.3)
+    assert step_loss(beliefs, *truth).item() == pytest.approx(0.09 / 3, rel=1e-4)  # one step of three
+    assert step_loss(beliefs, *truth, of_controls=False).item() == 0
+    beliefs[1] = off._replace(identity=off.identity + 2.0)
+    # a tenth of 3 x 4, in units of 0.15, for each of 4 controls
+    assert step_loss(beliefs, *truth).item() == pytest.approx(0.15**2 * 0.1 * 12 / 4 / 3, rel=1e-4)
+    beliefs[1] = off._replace(pose=off.pose + torch.tensor(POSE_SPREAD) * 2)
+    assert step_loss(beliefs, *truth).item() == pytest.approx(0.15**2 * 7 * 4 / 4 / 3, rel=1e-4)
+    one = torch.tensor([0.0, 0, 0, 0, 0.1, 0, 0])  # two spreads of the shift along x
+    beliefs[1] = off._replace(pose=off.pose + one)
+    assert step_loss(beliefs, *truth).item() == pytest.approx(0.15**2 * 4 / 4 / 3, rel=1e-4)

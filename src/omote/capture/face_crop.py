@@ -227,9 +227,10 @@ def to_tensors(samples: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Tensor]
     from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD
 
     result: dict[str, Any] = {}
-    mean, std = torch.tensor(IMAGENET_MEAN) * 255, torch.tensor(IMAGENET_STD) * 255
+    mean, std = (255 * torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     for name in ("rgb", "normal", "eyes_rgb", "eyes_normal"):
         if all(name in sample for sample in samples):
             stacked = torch.from_numpy(np.stack([sample[name] for sample in samples]))
-            result[name] = ((stacked.float() - mean) / std).movedim(-1, -3).contiguous()
+            channels_first = stacked.movedim(-1, -3).contiguous()  # while a value is one byte
+            result[name] = channels_first.float().sub_(mean).div_(std)
     return result

@@ -57,7 +57,7 @@ class TrainInversionArgs:
     batch: Annotated[int, tyro.conf.arg(metavar="N")] = 32
     """Samples in a step (of each process)."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=QUIET)] = None
-    """Learning rate (paper: 0.0001, shipped: 0.002)."""
+    """Learning rate (paper: 0.0001, shipped: 0.0005)."""
     warmup: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
     """Steps over which the rate rises (paper: 0, shipped: 200)."""
     schedule: Annotated[Literal["constant", "cosine"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
@@ -103,7 +103,7 @@ class TrainInversionArgs:
     patience: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Stop early after so many validations without a new best; 0: never."""
     augment: Flag = True
-    """Show the pictures as they are: no mirroring, shifts or erased patches."""
+    """Show the pictures as they are: no mirroring, no shifts."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format; auto: bfloat16 where the processor has it."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
@@ -258,7 +258,9 @@ class _Progress:
 
     def tell(self, kind: str, numbers: Mapping[str, Any]) -> None:
         """Show what the engine says."""
-        if kind == "step":
+        if kind == "preparing":
+            self._bar.update(self._task, description=numbers["what"])
+        elif kind == "step":
             speed = f"{numbers['images_per_second']:.0f} images/s"
             text = f"step {numbers['step']} pass {numbers['epoch'] + 1}  loss {numbers['loss']:.4g}  {speed}"
             self._bar.update(self._task, description=text, completed=numbers["progress"])

@@ -25,7 +25,7 @@ from omote.training.state import Position, load_state, random_state, restore_ran
 
 Batch = dict[str, Tensor]
 Tell = Callable[[str, Mapping[str, Any]], None]
-"""Called with "step", "validation" or "end", and what there is to say: numbers by name."""
+"""Called with "preparing", "step", "validation" or "end", and what there is to say: numbers by name."""
 
 
 class Task(Protocol):
@@ -71,7 +71,7 @@ class EngineOptions:
     Args:
         budget: how long.
         rate: learning rate over time.
-        weight_decay: of AdamW.
+        weight_decay, betas: of AdamW.
         clip: largest norm of the gradient; None for no limit.
         ema: decay of the averaged weights, which are validated and saved; 0 for none.
         precision: see `pick_precision`.
@@ -86,6 +86,7 @@ class EngineOptions:
     budget: Budget
     rate: LearningRate
     weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
     clip: float | None = None
     ema: float = 0.999
     precision: Precision = "auto"
@@ -142,7 +143,7 @@ class Engine:
         trained = [p for p in self.net.parameters() if p.requires_grad]
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(
-            trained, lr=options.rate.peak, weight_decay=options.weight_decay, fused=fused
+            trained, lr=options.rate.peak, betas=options.betas, weight_decay=options.weight_decay, fused=fused
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.position = Position()

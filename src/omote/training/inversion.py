@@ -26,9 +26,6 @@ from omote.models.inversion import (
     load_pretrained,
     save_checkpoint,
 )
-from omote.models.inversion.mesh import Belief, MeshReader
-from omote.models.inversion.network import surfaces
-from omote.rigs.surface_points import face_points, linear_points
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
 from omote.training.losses import (
@@ -39,6 +36,7 @@ from omote.training.losses import (
     pick_samples,
     step_loss,
 )
+from omote.training.mesh_start import prepare_mesh
 from omote.training.schedule import Budget, LearningRate
 from omote.training.state import Position
 
@@ -53,7 +51,6 @@ Samples = Callable[[str, int], Iterable[dict[str, Any]]]
 
 _IMAGES = ("rgb", "normal", "eyes_rgb", "eyes_normal")
 _MESHES_VALIDATED = 8  # of each batch
-_LEAST = 0.03  # of the mean spread: what varies less on the mesh is not magnified further
 
 
 @dataclass(frozen=True)
@@ -110,8 +107,10 @@ def paper_recipe(budget: Budget | None = None, **changes: Any) -> EngineOptions:
 
 def shipped_recipe(budget: Budget | None = None, **changes: Any) -> EngineOptions:
     """Ours for a network from random weights: a higher rate that warms up and falls, clipped, averaged."""
-    rate = LearningRate(1e-3, warmup=200, cosine=True)
-    options = EngineOptions(budget or Budget(epochs=200), rate, weight_decay=0.05, clip=0.02, ema=0.998)
+    rate = LearningRate(5e-4, warmup=200, cosine=True)
+    options = EngineOptions(
+        budget or Budget(epochs=200), rate, weight_decay=0.05, betas=(0.9, 0.99), clip=0.02, ema=0.998
+    )
     return replace(options, **changes)
 
 
@@ -343,36 +342,6 @@ def make_net(config: InversionConfig, *, seed: int, must_have: bool = False) -> 
     return net
 
 
-def prepare_mesh(mesh: MeshReader, rig: Rig, samples: Iterable[dict[str, Any]], *, count: int = 6000) -> None:
-    """Set the points that a network reads, and the axes on which it sees them.
-
-    Args:
-        mesh: of the network.
-        rig: whose surface is read.
-        samples: of the training set.
-        count: how many of them the axes are found from: half seen as at the beginning, half as they are.
-    """
-    from omote.training.datasets.loader import collate
-
-    chosen = face_points(rig)
-    mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
-    neutral = torch.tensor(rig.space.neutral)
-    found: dict[str, list[Tensor]] = {}
-    left = itertools.islice(samples, count)
-    while group := list(itertools.islice(left, 64)):
-        batch = collate(group)
-        pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
-        true = Belief(batch["controls"] - neutral, batch["identity"], pose)
-        usual = Belief(
-            torch.zeros_like(true.controls), torch.zeros_like(true.identity), mesh.usual_pose.expand_as(pose)
-        )
-        known = torch.arange(len(pose))[:, None] % 2 == 0
-        belief = Belief(*(torch.where(known, a, b) for a, b in zip(true, usual, strict=True)))
-        for name, seen in mesh.look(surfaces(batch, mesh.modalities), belief).items():
-            found.setdefault(name, []).append(seen)
-    mesh.whiten({name: torch.cat(parts) for name, parts in found.items()}, _LEAST)
-
-
 def train_inversion(
     net: InversionNet,
     rig: Rig,
@@ -408,9 +377,13 @@ def train_inversion(
     """
     task = InversionTask(net, rig, options, samples)
     if net.mesh is not None and not net.mesh.is_ready and (overwrite or not (folder / "last.pt").exists()):
-        prepare_mesh(net.mesh, rig, task.samples("train", 0))
+        prepare_mesh(net.mesh, rig, task.samples("train", 0), tell=_saying(tell))
     decisive = decisive_options(net.config, options, engine) | dict(notes or {})
     return Engine(task, engine, folder, decisive, tell=tell, overwrite=overwrite).run()
+
+
+def _saying(tell: Tell | None) -> Callable[[str], None] | None:
+    return None if tell is None else lambda what: tell("preparing", {"what": what})
 
 
 def decisive_options(

@@ -164,9 +164,10 @@ class _Mesh(MeshReader):
         assert isinstance(made, _Mesh)  # noqa: S101 - for the type checker
         made.steps.to(dtype)
         for step in made.steps:
-            for name, part in list(step.named_children()):
-                if isinstance(part, nn.Linear):
-                    setattr(step, name, _Packed(part, dtype))
+            for layers in (step, cast(nn.Module, step.straight)):
+                for name, part in list(layers.named_children()):
+                    if isinstance(part, nn.Linear):
+                        setattr(layers, name, _Packed(part, dtype))
         made.packed = {
             name: _Product(axes.T, axes.new_zeros(axes.shape[1]), dtype) for name, axes in made.axes()
         }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ CONTROL_SPREAD = 0.15
 _STRAY = 3.5  # identity coefficients believed in
 _NEAREST = 0.3
 _DARKEST = 0.02
+_FARTHEST = 5.0  # spreads: a hand or a strand of hair in front must not shout
 
 
 class Belief(NamedTuple):
@@ -87,10 +89,9 @@ class MeshReader(nn.Module):
         for buffer, values in constants.items():
             self.register_buffer(buffer, torch.tensor(values), persistent=False)
         self.modalities = config.modalities
-        seen = config.mesh_axes * len(config.modalities)
-        beside = state + extra + len(config.modalities)
+        axes: dict[str, int] = dict.fromkeys(config.modalities, config.mesh_axes)
         self.steps = nn.ModuleList(
-            _Step(seen, beside, config.hidden, state) for _ in range(config.mesh_steps)
+            MeshStep(axes, state, extra, config.hidden) for _ in range(config.mesh_steps)
         )
 
     # ---- what is set before training ---------------------------------------------------------------------------------
@@ -132,30 +133,32 @@ class MeshReader(nn.Module):
             images: (B, 3, S, S) of "rgb" (any scale) and "normal" (components -1..1), those that are there.
             extra: (B, E).
         """
-        device, batch = self.rest.device, len(extra)
-        flags = torch.tensor([float(name in images) for name in self.modalities], device=device).expand(
-            batch, -1
-        )
-        controls, identities, _ = self.counts
-        belief = Belief(
-            torch.zeros(batch, controls, device=device),
-            torch.zeros(batch, identities, device=device),
-            self.usual_pose.expand(batch, -1),
-        )
+        belief = self.at_first(len(extra))
         beliefs = []
         for step in self.steps:
-            assert isinstance(step, _Step)  # noqa: S101 - for the type checker
-            found = self.look(images, belief)
-            dtype = step.first.weight.dtype
-            seen = torch.cat(
-                [self._projected(name, found.get(name), batch, dtype) for name in self.modalities], 1
-            )
-            state = self._units(belief)
-            beside = torch.cat([state, extra.float(), flags], 1)
-            believed = state + step(seen, beside.to(dtype)).float()
-            beliefs.append(self._belief(believed))
-            belief = self._within(beliefs[-1])
+            assert isinstance(step, MeshStep)  # noqa: S101 - for the type checker
+            state = self.units(belief)
+            change = step(self.seen(images, belief), state, extra.float())
+            beliefs.append(self.belief(state + change.float()))
+            belief = self.within(beliefs[-1])
         return beliefs
+
+    def at_first(self, batch: int) -> Belief:
+        """What is believed before anything is seen: nobody in particular, at rest."""
+        controls, identities, _ = self.counts
+        none = self.usual_pose.new_zeros(batch, controls + identities)
+        return Belief(none[:, :controls], none[:, controls:], self.usual_pose.expand(batch, -1))
+
+    def seen(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
+        """What is seen of each modality that is there, (B, K) on its axes."""
+        found = self.look(images, belief)
+        return {
+            name: self.onto_axes(name, found[name] - getattr(self, f"{name}_mean")).clamp(
+                -_FARTHEST, _FARTHEST
+            )
+            for name in self.modalities
+            if name in found
+        }
 
     @torch.no_grad()
     def look(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
@@ -192,50 +195,70 @@ class MeshReader(nn.Module):
         flat = turned[..., :2] * turned.new_tensor((1.0, -1.0)) * scale + shift
         return flat / (1 - near * turned[..., 2:]).clamp_min(_NEAREST)
 
-    def _projected(self, name: str, found: Tensor | None, batch: int, dtype: torch.dtype) -> Tensor:
-        if found is None:
-            return self.rest.new_zeros(batch, getattr(self, f"{name}_axes").shape[1], dtype=dtype)
-        return self.onto_axes(name, found - getattr(self, f"{name}_mean"))
-
     def onto_axes(self, name: str, centred: Tensor) -> Tensor:
         """(B, K) of what is seen (B, 3 M) of a modality, less its mean."""
         axes: Tensor = getattr(self, f"{name}_axes")
         return centred @ axes
 
-    def _units(self, belief: Belief) -> Tensor:
+    def units(self, belief: Belief) -> Tensor:
+        """(B, C + I + 7) a belief in units of usual spreads."""
         pose = (belief.pose - self.usual_pose) / self.pose_spread
         return torch.cat([belief.controls / CONTROL_SPREAD, belief.identity, pose], 1)
 
-    def _belief(self, state: Tensor) -> Belief:
+    def belief(self, state: Tensor) -> Belief:
+        """The inverse of `units`."""
         controls, identity, pose = state.split(self.counts, 1)
         return Belief(controls * CONTROL_SPREAD, identity, pose * self.pose_spread + self.usual_pose)
 
-    def _within(self, belief: Belief) -> Belief:
+    def within(self, belief: Belief) -> Belief:
+        """What may be looked at: without gradient, in the ranges."""
         controls, identity, pose = (part.detach() for part in belief)
         return Belief(controls.clamp(self.low, self.high), identity.clamp(-_STRAY, _STRAY), pose)
 
 
-class _Step(nn.Module):
-    """What is seen on the mesh (B, K) and what is known beside it (B, E) to a change of the state (B, N)."""
+class MeshStep(nn.Module):
+    """What is seen on the mesh, what is believed and what else is known, to a change of the belief.
 
-    def __init__(self, seen: int, beside: int, hidden: int, state: int) -> None:
+    A straight part, one for each set of modalities that may be there, is solved for once, by least squares
+    (`omote.training.mesh_start`); a perceptron learns the rest.
+
+    Args:
+        axes: K of each modality.
+        state: N, numbers of a belief.
+        extra: E, what else is known.
+        hidden: width of the perceptron.
+    """
+
+    def __init__(self, axes: Mapping[str, int], state: int, extra: int, hidden: int) -> None:
         super().__init__()
-        self.first, self.beside = nn.Linear(seen, hidden), nn.Linear(beside, hidden)
-        self.norm, self.second, self.norm2 = (
-            nn.LayerNorm(hidden),
-            nn.Linear(hidden, hidden),
-            nn.LayerNorm(hidden),
-        )
-        self.last = nn.Linear(hidden, state)
-        self.straight, self.straight_beside = nn.Linear(seen, state), nn.Linear(beside, state)
-        for layer in (self.last, self.straight, self.straight_beside):
-            nn.init.zeros_(layer.weight)
+        self.axes = dict(axes)
+        beside = state + extra + len(axes)
+        self.straight = nn.ModuleDict()
+        for count in range(1, len(axes) + 1):
+            for names in combinations(axes, count):
+                layer = nn.Linear(sum(axes[name] for name in names) + state, state).requires_grad_(False)
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+                self.straight["_".join(names)] = layer
+        self.first, self.beside = nn.Linear(sum(axes.values()), hidden), nn.Linear(beside, hidden)
+        self.norm, self.second = nn.LayerNorm(hidden), nn.Linear(hidden, hidden)
+        self.norm2, self.last = nn.LayerNorm(hidden), nn.Linear(hidden, state)
+        nn.init.zeros_(self.last.weight)
 
-    def forward(self, seen: Tensor, beside: Tensor) -> Tensor:
-        """(B, N)."""
-        hidden = functional.gelu(self.norm(self.first(seen) + self.beside(beside)))
+    def forward(self, seen: Mapping[str, Tensor], state: Tensor, extra: Tensor) -> Tensor:
+        """(B, N) of what is seen {modality: (B, K)}, the belief (B, N) and what else is known (B, E)."""
+        dtype = self.first.weight.dtype
+        batch = len(state)
+        flags = state.new_tensor([float(name in seen) for name in self.axes]).expand(batch, -1)
+        parts = [
+            seen[name] if name in seen else state.new_zeros(batch, axes) for name, axes in self.axes.items()
+        ]
+        beside = torch.cat([state, extra, flags], 1).to(dtype)
+        hidden = functional.gelu(self.norm(self.first(torch.cat(parts, 1).to(dtype)) + self.beside(beside)))
         hidden = hidden + functional.gelu(self.norm2(self.second(hidden)))
-        change: Tensor = self.last(hidden) + self.straight(seen) + self.straight_beside(beside)
+        known = torch.cat([*(seen[name] for name in self.axes if name in seen), state], 1)
+        straight = self.straight["_".join(name for name in self.axes if name in seen)]
+        change: Tensor = self.last(hidden) + straight(known.to(dtype))
         return change
 
 

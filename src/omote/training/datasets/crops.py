@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -78,7 +79,7 @@ class CropStore:
 
     def _keep(self, shard: Path, place: Path) -> None:
         made = [self.crop(sample) for sample in read_shard(shard)]
-        part = place.with_suffix(".part")
+        part = place.with_suffix(f".part-{os.getpid()}")
         try:
             part.mkdir(parents=True, exist_ok=True)
             for name in made[0]:
@@ -86,6 +87,8 @@ class CropStore:
             part.replace(place)
         except OSError as error:
             rmtree(part, ignore_errors=True)
+            if place.is_dir():  # another process was faster
+                return
             what = f"crops cannot be kept ({error.strerror})"
             raise OutputError(
                 what, where=str(self.folder), remedy="Free some space, or train without --cache."

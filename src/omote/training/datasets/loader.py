@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ JITTER_TURN, JITTER_SCALE, JITTER_SHIFT = 0.012, 0.012, 0.005
 """How far crops stray in training: radians, share of the size, share of the width (standard deviations)."""
 EYE_JITTER = 0.01
 """The same for where the eyes are, share of the width of an eye crop."""
+_ABREAST = 24
 Sample = dict[str, Any]
 
 
@@ -37,7 +39,7 @@ class InversionData(IterableDataset[dict[str, Any]]):
         store: where their crops come from.
         split: "train" leaves out the last ``held_out`` samples of each folder, "validation" is those, "all" is all.
         held_out: share of the samples of a folder for validation, 0 to 0.5.
-        augment: crops that stray, mirrored faces, occasional erased patches.
+        augment: crops that stray, mirrored faces.
         space: controls of the rig, to mirror them; identity_mirror (I,) +1/-1 likewise. None: no mirroring.
         seed: of order and augmentation; ``epoch`` (set it before each iteration) varies them.
 
@@ -104,33 +106,35 @@ class InversionData(IterableDataset[dict[str, Any]]):
                 if not alone or held == (self.split == "validation"):
                     yield sample
 
-    def _mixed(self, shards: Sequence[Path], rng: Chance, buffer: int = 700) -> Iterator[Sample]:
-        """Samples in an order mixed over a buffer of some 100 MB."""
-        held: list[Sample] = []
-        for sample in self._in_order(shards):
-            if len(held) < buffer:
-                held.append(sample)
+    def _mixed(self, shards: Sequence[Path], rng: Chance) -> Iterator[Sample]:
+        """Samples of several shards at a time, drawn from them at random: shards differ by recipe."""
+        waiting = iter(shards)
+        opened = [self._in_order([shard]) for shard in islice(waiting, _ABREAST)]
+        while opened:
+            position = int(rng.integers(len(opened)))
+            sample = next(opened[position], None)
+            if sample is not None:
+                yield sample
                 continue
-            position = int(rng.integers(buffer))
-            held[position], sample = sample, held[position]
-            yield sample
-        order = rng.permutation(len(held))
-        yield from (held[i] for i in order)
+            following = next(waiting, None)
+            if following is None:
+                opened.pop(position)
+            else:
+                opened[position] = self._in_order([following])
 
     def _varied(self, sample: Sample, rng: Chance) -> Sample:
-        """The sample as uncertain landmarks would crop it, perhaps mirrored, perhaps with something in front."""
+        """The sample as uncertain landmarks would crop it, perhaps mirrored."""
         made = _stray(dict(sample), rng)
         if self.space is not None and rng.random() < 0.5:
             made = _mirrored(made)
             made["controls"] = self.space.mirror(made["controls"]).astype(np.float32)
             if self.identity_mirror is not None:
                 made["identity"] = made["identity"] * self.identity_mirror.astype(np.float32)
-        _erase(made, rng)
         return made
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch for the network: pictures normalised by `omote.capture.face_crop.to_tensors`, controls, identity, pose."""
+    """A batch for the network: pictures as of `omote.capture.face_crop.to_tensors`, controls, identity, pose."""
     import torch
 
     from omote.capture.face_crop import to_tensors
@@ -177,16 +181,3 @@ def _mirrored(made: Sample) -> Sample:
     if "normal" in result:
         result["normal"][..., 0] = 255 - result["normal"][..., 0]
     return result
-
-
-def _erase(made: Sample, rng: Chance) -> None:
-    """Now and then grey out a rectangle of the face, in both pictures alike."""
-    if rng.random() > 0.15:
-        return
-    size = next(made[name] for name in ("rgb", "normal") if name in made).shape[0]
-    width, height = (rng.uniform(0.08, 0.25, 2) * size).astype(int)
-    x, y = int(rng.integers(size - width)), int(rng.integers(size - height))
-    for name in ("rgb", "normal"):
-        if name in made:
-            made[name] = made[name].copy()
-            made[name][y : y + height, x : x + width] = rng.integers(0, 256, 3)

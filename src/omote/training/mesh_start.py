@@ -1,0 +1,145 @@
+"""What a mesh reader knows before it is trained: the rig's points, axes to see them on, and straight steps.
+
+The straight part of each step is the ridge regression of "Supervised Descent Method and its Applications to Face
+Alignment" (Xiong & De la Torre, CVPR 2013, equation 9): solved for at once, where gradient descent would need an hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from omote.models.inversion.mesh import Belief, MeshReader, MeshStep
+from omote.models.inversion.network import surfaces
+from omote.rigs.surface_points import face_points, linear_points
+from omote.training.datasets.loader import collate
+
+if TYPE_CHECKING:
+    from omote.rigs.protocol import Rig
+
+FOR_AXES, FOR_STEPS = 6000, 24_000
+"""Samples that axes and steps are found from."""
+_BATCH = 64
+_LEAST = 0.03  # of the mean spread: what varies less is not magnified further
+_RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the number of samples
+_IMAGES = ("rgb", "normal")
+
+Sample = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+@torch.no_grad()
+def prepare_mesh(
+    mesh: MeshReader, rig: Rig, samples: Iterable[dict[str, Any]], *, tell: Tell | None = None
+) -> None:
+    """Set everything that is not trained.
+
+    Args:
+        mesh: of a network.
+        rig: whose surface it reads.
+        samples: of the training set; the first `FOR_STEPS` of them are used, and kept meanwhile (140 kB each).
+        tell: told what is being done.
+    """
+    say = tell or (lambda what: None)
+    chosen = face_points(rig)
+    mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
+    say("reading samples")
+    names = ("controls", "identity", "pose", *mesh.modalities)
+    kept = [{name: sample[name] for name in names} for sample in islice(samples, FOR_STEPS)]
+    say("finding axes")
+    mesh.whiten(_looks(mesh, kept[:FOR_AXES]), _LEAST)
+    for name in mesh.steps[0].straight:  # type: ignore[union-attr]
+        say(f"solving for {name.replace('_', ' and ')}")
+        _solve(mesh, name, kept)
+
+
+def _batches(
+    mesh: MeshReader, samples: Sequence[Sample]
+) -> Iterable[tuple[slice, dict[str, Tensor], Belief]]:
+    """Where a batch is, its pictures, and the truth."""
+    for first in range(0, len(samples), _BATCH):
+        batch = collate(samples[first : first + _BATCH])
+        pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
+        truth = Belief(batch["controls"], batch["identity"], pose)
+        yield slice(first, first + len(pose)), surfaces(batch, mesh.modalities), truth
+
+
+def _looks(mesh: MeshReader, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """What is seen of samples (N, 3 M) of each modality, half of them as at first, half as they are."""
+    found: dict[str, list[Tensor]] = {}
+    for _, images, truth in _batches(mesh, samples):
+        first = mesh.at_first(len(truth.pose))
+        known = torch.arange(len(truth.pose))[:, None] % 2 == 0
+        parts = (torch.where(known, a, b) for a, b in zip(truth, first, strict=True))
+        for name, seen in mesh.look(images, Belief(*parts)).items():
+            found.setdefault(name, []).append(seen)
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _solve(mesh: MeshReader, name: str, samples: Sequence[Sample]) -> None:
+    """The straight part of all steps for one set of modalities.
+
+    What a step is solved from is what the step before believes of samples that it was not solved from, as it will be in use.
+    """
+    shown = name.split("_")
+    truth = torch.cat([mesh.units(truth) for _, _, truth in _batches(mesh, samples)])
+    state = mesh.units(mesh.at_first(len(samples)))
+    half = torch.arange(len(samples)) % 2 == 0
+    for step in mesh.steps:
+        assert isinstance(step, MeshStep)  # noqa: S101 - for the type checker
+        rows = []
+        for where, images, _ in _batches(mesh, samples):
+            belief = mesh.within(mesh.belief(state[where]))
+            seen = mesh.seen({m: images[m] for m in shown}, belief)
+            rows.append(torch.cat([*seen.values(), mesh.units(belief)], 1))
+        known = torch.cat(rows)
+        state = known[:, -state.shape[1] :]
+        wanted = truth - state
+        halves = [_Normal.of(known[part], wanted[part]) for part in (half, ~half)]
+        controls = mesh.counts[0]
+        best = min(_RIDGES, key=lambda ridge: halves[0].error(ridge, known[~half], wanted[~half], controls))
+        changed = torch.empty_like(state)
+        for part, other in ((half, halves[1]), (~half, halves[0])):
+            changed[part] = other.change(best, known[part])
+        state = state + changed
+        layer = step.straight[name]
+        weight, bias = (halves[0] + halves[1]).solution(best)
+        layer.weight.copy_(weight.T)  # type: ignore[operator]
+        layer.bias.copy_(bias)  # type: ignore[operator]
+
+
+class _Normal:
+    """The sums of a ridge regression: (P + 1, P + 1) of inputs with a one, (P + 1, N) of inputs and results."""
+
+    def __init__(self, square: Tensor, mixed: Tensor, count: int) -> None:
+        self.square, self.mixed, self.count = square, mixed, count
+
+    @classmethod
+    def of(cls, known: Tensor, wanted: Tensor) -> _Normal:
+        """Of (S, P) inputs and (S, N) results."""
+        ones = torch.cat([known, torch.ones(len(known), 1)], 1)
+        return cls(ones.T @ ones, ones.T @ wanted, len(known))
+
+    def __add__(self, other: _Normal) -> _Normal:
+        return _Normal(self.square + other.square, self.mixed + other.mixed, self.count + other.count)
+
+    def solution(self, ridge: float) -> tuple[Tensor, Tensor]:
+        """Weight (P, N) and bias (N,); the bias is not held back."""
+        damped = self.square.double()
+        held = torch.full((len(damped),), ridge * self.count, dtype=torch.float64)
+        held[-1] = 0
+        found = torch.linalg.solve(damped + held.diag(), self.mixed.double()).float()
+        return found[:-1], found[-1]
+
+    def change(self, ridge: float, known: Tensor) -> Tensor:
+        """(S, N) for inputs (S, P)."""
+        weight, bias = self.solution(ridge)
+        return known @ weight + bias
+
+    def error(self, ridge: float, known: Tensor, wanted: Tensor, first: int) -> float:
+        """Mean squared error of the ``first`` results on other samples."""
+        return float((self.change(ridge, known) - wanted)[:, :first].square().mean())
