@@ -17,7 +17,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,7 @@ RUNS = (
     Run("wild", "recipe wild only", recipe="wild"),
     Run("hiera", "two Hiera instead of the mesh, equal time", _HIERA, equal_time=True),
     Run("hiera_mesh", "Hiera before the mesh, equal time", _HIERA | {"mesh_points": 1060}, equal_time=True),
-    Run(
-        "tuned", "the Hiera trained on, equal time again", _HIERA, start="hiera", equal_time=True
-    ),
+    Run("tuned", "the Hiera trained on, equal time again", _HIERA, start="hiera", equal_time=True),
     Run(
         "frozen",
         "as that, three stages frozen",

@@ -22,6 +22,8 @@ import torch
 
 from omote.controls import FACS102
 from omote.models.inversion import FastInversion, InversionConfig, InversionNet
+from omote.rigs.facs import load_rig
+from omote.rigs.surface_points import face_points, linear_points
 from omote.training.numerics import keep_memory
 
 
@@ -51,8 +53,20 @@ def images(config: InversionConfig, batch: int) -> dict[str, torch.Tensor]:
     return pictures | (eyes if config.eye_branch else {})
 
 
+def prepared(config: InversionConfig) -> InversionNet:
+    """A random network; one that reads the mesh looks at the rig's points."""
+    net = InversionNet(config)
+    if net.mesh is not None:
+        rig = load_rig()
+        chosen = face_points(rig)
+        net.mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
+        for name in config.modalities:
+            getattr(net.mesh, f"{name}_axes").normal_(0, 0.02)
+    return net
+
+
 def inference(config: InversionConfig, batch: int, rounds: int) -> dict[str, float]:
-    net = InversionNet(config).eval()
+    net = prepared(config).eval()
     fast = FastInversion(net, torch.bfloat16)
     given = images(config, batch)
 
@@ -71,12 +85,13 @@ def inference(config: InversionConfig, batch: int, rounds: int) -> dict[str, flo
 
 
 def training(config: InversionConfig, batch: int, rounds: int) -> dict[str, float]:
-    net = InversionNet(config).train()
+    net = prepared(config).train()
     given = images(config, batch)
 
     def step(enabled: bool) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
-            loss = net(**given).square().mean()
+            beliefs = net(**given)
+            loss = torch.stack([part.square().mean() for belief in beliefs for part in belief]).mean()
         loss.backward()
         net.zero_grad(set_to_none=True)
 
@@ -96,7 +111,9 @@ def main() -> None:
     keep_memory()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    shipped, paper = InversionConfig.shipped(FACS102, "facs"), InversionConfig.paper(FACS102, "facs")
+    identity = len(load_rig().identity_space)
+    shipped = InversionConfig.shipped(FACS102, "facs", identity=identity)
+    paper = InversionConfig.paper(FACS102, "facs")
     batch = options.batch
     ways = ("float32", "autocast", "bfloat16")
     print(f"{'ms for a pair':24s}{''.join(f' {way:>9s}' for way in ways)}  ratio CPU time  mean difference")

@@ -69,7 +69,7 @@ def network(**changes: Any) -> InversionNet:
     net.mesh.place(points())
     net.mesh.whiten({name: torch.randn(50, 18) for name in net.config.modalities}, 0.03)
     for step in net.mesh.steps:
-        for layer in (step.last, step.straight, step.straight_beside):
+        for layer in (step.last, *step.straight.values()):
             torch.nn.init.normal_(layer.weight, 0, 0.1)
     return net
 
@@ -189,20 +189,51 @@ def test_axes_make_what_varies_of_unit_spread() -> None:
 def test_a_missing_modality_is_zeros_and_a_flag() -> None:
     net, given = network(), images()
     assert net.mesh is not None
-    seen: list[tuple[Tensor, Tensor]] = []
-    net.mesh.steps[0].register_forward_pre_hook(lambda module, args: seen.append(args))
+    seen: list[Tensor] = []
+    beside: list[Tensor] = []
+    net.mesh.steps[0].first.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    net.mesh.steps[0].beside.register_forward_pre_hook(lambda module, args: beside.append(args[0]))
     with torch.no_grad():
         net(**given)
         net(normal=given["normal"])
         net(rgb=given["rgb"])
     both, normal, rgb = seen
-    assert not normal[0][:, :4].any()
-    assert torch.equal(normal[0][:, 4:], both[0][:, 4:])
-    assert not rgb[0][:, 4:].any()
-    assert torch.equal(rgb[0][:, :4], both[0][:, :4])
-    assert [part[1][0, -2:].tolist() for part in seen] == [[1, 1], [0, 1], [1, 0]]
+    assert both.abs().max().item() > 0.1
+    assert not normal[:, :4].any()
+    assert torch.equal(normal[:, 4:], both[:, 4:])
+    assert not rgb[:, 4:].any()
+    assert torch.equal(rgb[:, :4], both[:, :4])
+    assert [part[0, -2:].tolist() for part in beside] == [[1, 1], [0, 1], [1, 0]]
     # The first step knows nothing: controls, identity and pose are 0 in its units.
-    assert not both[1][:, :-2].any()
+    assert not beside[0][:, :-2].any()
+
+
+def test_each_set_of_modalities_has_a_straight_part_of_its_own() -> None:
+    net, given = network(mesh_steps=1), images(1)
+    assert net.mesh is not None
+    (step,) = net.mesh.steps
+    assert set(step.straight) == {"rgb", "normal", "rgb_normal"}
+    assert not any(p.requires_grad for p in step.straight.parameters())
+    torch.nn.init.zeros_(step.last.weight)
+    torch.nn.init.zeros_(step.last.bias)
+    for value, layer in enumerate(step.straight.values(), 1):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.constant_(layer.bias, value)
+    with torch.no_grad():
+        alone = {name: net(**{name: given[name]})[0, 0].item() for name in given}
+        both = net(**given)[0, 0].item()
+    assert alone == {name: pytest.approx(k * CONTROL_SPREAD) for name, k in (("rgb", 1), ("normal", 2))}
+    assert both == pytest.approx(3 * CONTROL_SPREAD)
+
+
+def test_what_is_seen_is_bounded() -> None:
+    """A hand in front must not shout."""
+    mesh = reader()
+    with torch.no_grad():
+        mesh.normal_axes.fill_(1000.0)
+        mesh.normal_axes[:, 1] = -1000.0
+    seen = mesh.seen({"normal": torch.ones(1, 3, 8, 8)}, belief())
+    assert seen["normal"][0].tolist() == [5, -5, 5, 5]
 
 
 def test_each_step_goes_on_from_the_last() -> None:
@@ -232,8 +263,7 @@ def test_a_network_before_training_changes_nothing() -> None:
     assert net.mesh is not None
     net.mesh.place(points())
     for step in net.mesh.steps:
-        for layer in (step.last, step.straight, step.straight_beside):
-            torch.nn.init.zeros_(layer.bias)
+        torch.nn.init.zeros_(step.last.bias)
     for each in net(**images()):
         assert not each.controls.any()
         assert not each.identity.any()
@@ -244,7 +274,7 @@ def test_steps_change_beliefs_in_their_units() -> None:
     net = network(mesh_steps=1).train()
     assert net.mesh is not None
     (step,) = net.mesh.steps
-    for layer in (step.last, step.straight, step.straight_beside):
+    for layer in (step.last, *step.straight.values()):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
     with torch.no_grad():

@@ -27,8 +27,8 @@ class TrainInversionArgs:
     """Train the network that predicts a rig's controls from pictures of a face, from normal maps, or from both.
 
     The preset "paper" is the published recipe (arXiv 2510.13933): two Hiera-T at 512 px, 200 passes, batches of 32,
-    AdamW at 1e-4. "shipped" is the narrower network that Omote ships, which trains on a CPU in hours. Any option
-    given replaces that of the preset. A run that was stopped goes on where it was when the same command is given again;
+    AdamW at 1e-4. "shipped" is the network that Omote ships, which reads the face on the rig's mesh and trains on a CPU in an
+    hour. Any option given replaces that of the preset. A run that was stopped goes on where it was when the same command is given again;
     `accelerate launch -m omote.cli train inversion ...` uses several GPUs or machines.
 
     Examples:
@@ -54,8 +54,8 @@ class TrainInversionArgs:
     """Stop after so many passes over the data (200 unless another limit is given)."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="M", help_behavior_hint=QUIET)] = None
     """Stop after so many minutes of training."""
-    batch: Annotated[int, tyro.conf.arg(metavar="N")] = 32
-    """Samples in a step (of each process)."""
+    batch: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    """Samples in a step, of each process (paper: 32, shipped: 256)."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=QUIET)] = None
     """Learning rate (paper: 0.0001, shipped: 0.0005)."""
     warmup: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
@@ -65,9 +65,11 @@ class TrainInversionArgs:
     weight_decay: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
     """Of AdamW (paper: 0.01, shipped: 0.05)."""
     ema: Annotated[float | None, tyro.conf.arg(metavar="0..1", help_behavior_hint=QUIET)] = None
-    """Decay of the averaged weights that are validated and saved; 0 for none (paper: 0, shipped: 0.999)."""
-    loss: Literal["controls", "mesh", "both"] = "both"
-    """Error of the controls, of the mesh that they make, or both."""
+    """Decay of the averaged weights that are validated and saved; 0 for none (paper: 0, shipped: 0.998)."""
+    loss: Annotated[Literal["controls", "mesh", "both"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = (
+        None
+    )
+    """Error of the controls, of the mesh that they make, or both (paper: both, shipped: controls)."""
     mesh_weight: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
     """Weight of the mesh error in centimetres (0.1)."""
     mesh_samples: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
@@ -200,8 +202,8 @@ class TrainInversionArgs:
         return InversionOptions(
             data=tuple(self.data),
             validate_on=tuple(self.validate_on),
-            batch=self.batch,
-            loss=self.loss,
+            batch=self.batch or (256 if shipped else 32),
+            loss=self.loss or ("controls" if shipped else "both"),
             mesh_weight=MESH_WEIGHT if self.mesh_weight is None else self.mesh_weight,
             mesh_samples=8 if shipped and self.mesh_samples is None else self.mesh_samples,
             mesh_every=self.mesh_every,

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from omote.models.inversion import (
     load_pretrained,
     save_checkpoint,
 )
+from omote.training.datasets.crops import CropStore
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
 from omote.training.losses import (
@@ -254,6 +256,10 @@ class InversionTask:
         gone = "rgb" if draw < rgb else "normal" if draw < rgb + normal else None
         return {name: None if gone and gone in name else image for name, image in images.items()}
 
+    @cached_property
+    def _store(self) -> CropStore:
+        return CropStore(self.net.config, self.rig, self.options.cache)
+
     def _batched(self, split: str, epoch: int, *, drop_last: bool) -> Iterator[Batch]:
         from torch.utils.data import DataLoader
 
@@ -269,7 +275,6 @@ class InversionTask:
             yield batch
 
     def _stored(self, split: str, epoch: int) -> Iterable[dict[str, Any]]:
-        from omote.training.datasets.crops import CropStore
         from omote.training.datasets.loader import InversionData
 
         options, train = self.options, split == "train"
@@ -277,7 +282,7 @@ class InversionTask:
         mirror = getattr(self.rig, "identity_mirror", None)
         data = InversionData(
             options.validate_on if apart else options.data,
-            CropStore(self.net.config, self.rig, options.cache),
+            self._store,
             split="all" if apart else split,
             augment=options.augment and train,
             space=self.rig.space,

@@ -83,7 +83,7 @@ def _looks(mesh: MeshReader, samples: Sequence[Sample]) -> dict[str, Tensor]:
 def _solve(mesh: MeshReader, name: str, samples: Sequence[Sample]) -> None:
     """The straight part of all steps for one set of modalities.
 
-    What a step is solved from is what the step before believes of samples that it was not solved from, as it will be in use.
+    What a step is solved from is what the step before believes of samples that it was not solved from: as in use.
     """
     shown = name.split("_")
     truth = torch.cat([mesh.units(truth) for _, _, truth in _batches(mesh, samples)])

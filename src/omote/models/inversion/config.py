@@ -49,7 +49,7 @@ class InversionConfig:
         hidden: width of the regression head.
         mesh_points: points of the rig's surface at which the face is read in steps (`omote.models.inversion.mesh`); 0
             is none (the paper).
-        mesh_steps: how often.
+        mesh_steps: how many steps with weights of their own; mesh_again: how often the last one is repeated.
         mesh_axes: principal axes that what is seen at the points is projected onto, of each modality.
         identity: coefficients of the rig's identity, which the steps find as well.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
@@ -78,8 +78,9 @@ class InversionConfig:
     place_features: int = 0
     hidden: int = 512
     mesh_points: int = 0
-    mesh_steps: int = 3
-    mesh_axes: int = 640
+    mesh_steps: int = 4
+    mesh_again: int = 1
+    mesh_axes: int = 512
     identity: int = 0
     eye_branch: bool = False
     eye_size: tuple[int, int] = (64, 48)
@@ -104,8 +105,9 @@ class InversionConfig:
             raise InputError(f"{what}, got {self.mesh_points} and {self.identity}")
         if self.mesh_points and not 0 < self.mesh_axes <= 3 * self.mesh_points:
             raise InputError(f"mesh_axes must be within 1..{3 * self.mesh_points}, got {self.mesh_axes}")
-        if not 0 < self.mesh_steps <= 16:
-            raise InputError(f"mesh_steps must be within 1..16, got {self.mesh_steps}")
+        if not 0 < self.mesh_steps <= 16 or not 0 <= self.mesh_again <= 16:
+            what = f"got {self.mesh_steps} and {self.mesh_again}"
+            raise InputError(f"mesh_steps must be within 1..16 and mesh_again within 0..16, {what}")
         if self.backbone == "none" and not self.mesh_points:
             raise InputError("a network without a backbone needs mesh_points")
         if self.mesh_points and self.align != "face":
@@ -165,8 +167,9 @@ class InversionConfig:
             size=128,
             backbone="none",
             mesh_points=points,
+            mesh_axes=min(512, 3 * points),
             identity=identity,
-            hidden=768,
+            hidden=640,
             eye_branch=True,
             modality_dropout=(0.15, 0.15),
         )

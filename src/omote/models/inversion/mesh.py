@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from omote.rigs.surface_points import LinearPoints
 
 POSE = ("turn x", "turn y", "turn z", "log scale", "shift x", "shift y", "perspective")
-"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; the crop coordinates (0..1, y
-down) of the head's origin; and how many per cent/100 nearer things grow, a metre (1 / distance)."""
-USUAL_POSE = (0.0, 0.0, 0.0, math.log(5.0), 0.5, 0.26, 0.15)
-POSE_SPREAD = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.2)
+"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; where the head's origin is, from the
+crop's middle, in crop widths (y down); and 1 / distance, by which nearer things grow, per metre."""
+USUAL_POSE = (0.0, 0.0, 0.0, math.log(5.0), 0.0, -0.24, 1.2)
+POSE_SPREAD = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.6)
 CONTROL_SPREAD = 0.15
 """Roughly the standard deviations of pose and controls in training: the network's units."""
 _STRAY = 3.5  # identity coefficients believed in
@@ -88,7 +88,7 @@ class MeshReader(nn.Module):
         }
         for buffer, values in constants.items():
             self.register_buffer(buffer, torch.tensor(values), persistent=False)
-        self.modalities = config.modalities
+        self.modalities, self.again = config.modalities, config.mesh_again
         axes: dict[str, int] = dict.fromkeys(config.modalities, config.mesh_axes)
         self.steps = nn.ModuleList(
             MeshStep(axes, state, extra, config.hidden) for _ in range(config.mesh_steps)
@@ -135,7 +135,7 @@ class MeshReader(nn.Module):
         """
         belief = self.at_first(len(extra))
         beliefs = []
-        for step in self.steps:
+        for step in [*self.steps, *[self.steps[-1]] * self.again]:
             assert isinstance(step, MeshStep)  # noqa: S101 - for the type checker
             state = self.units(belief)
             change = step(self.seen(images, belief), state, extra.float())
@@ -193,7 +193,7 @@ class MeshReader(nn.Module):
         turned = points @ (rotation(pose[:, :3]) if turn is None else turn).mT
         scale, shift, near = pose[:, 3, None, None].exp(), pose[:, None, 4:6], pose[:, 6, None, None]
         flat = turned[..., :2] * turned.new_tensor((1.0, -1.0)) * scale + shift
-        return flat / (1 - near * turned[..., 2:]).clamp_min(_NEAREST)
+        return flat / (1 - near * turned[..., 2:]).clamp_min(_NEAREST) + 0.5
 
     def onto_axes(self, name: str, centred: Tensor) -> Tensor:
         """(B, K) of what is seen (B, 3 M) of a modality, less its mean."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
 
 Array = np.ndarray
+_VERSION = 2  # of what is kept
 
 
 class StoredCrops(CropConfig, Protocol):
@@ -72,10 +73,17 @@ class CropStore:
             yield {name: np.array(array[number]) for name, array in arrays.items()}
 
     def _place(self, shard: Path) -> Path:
-        about = [str(shard.parent.resolve()), self.config.align, self.config.size, self.config.eye_size]
-        key = hashlib.sha256(json.dumps([*about, sorted(self.config.modalities)]).encode()).hexdigest()[:12]
+        about = [_VERSION, str(shard.parent.resolve()), *self._crops()]
+        key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
         assert self.folder is not None  # noqa: S101 - for the type checker
-        return self.folder / f"{shard.parent.name}-{key}" / shard.stem
+        stored = shard.stat()  # rendered again: other crops
+        return (
+            self.folder / f"{shard.parent.name}-{key}" / f"{shard.stem}-{stored.st_size}-{stored.st_mtime_ns}"
+        )
+
+    def _crops(self) -> list[Any]:
+        config = self.config
+        return [config.align, config.size, config.eye_size, sorted(config.modalities)]
 
     def _keep(self, shard: Path, place: Path) -> None:
         made = [self.crop(sample) for sample in read_shard(shard)]
@@ -107,7 +115,7 @@ class CropStore:
             landmarks = bytes_array(sample["landmarks.npy"]).astype(np.float64)
             turn = np.array(json.loads(sample["json"])["head_rotation"], np.float64)
             height, width = next(iter(pictures.values())).shape[:2]
-        except (KeyError, ValueError, AttributeError) as error:
+        except (KeyError, ValueError, AttributeError, EOFError, TypeError) as error:
             what = f"sample {sample.get('__key__')} is damaged ({error})"
             raise FormatError(
                 what, where="data", remedy="Delete its shard and run `omote synth` again."

@@ -93,7 +93,7 @@ class InversionData(IterableDataset[dict[str, Any]]):
         rng = np.random.default_rng([self.seed, self.epoch, number])
         shards = self.shards()
         if self.split == "train":  # all workers agree on the order before they share it out
-            np.random.default_rng([self.seed, self.epoch, 1 << 20]).shuffle(shards)
+            shards = _interleaved(shards, np.random.default_rng([self.seed, self.epoch, 1 << 20]))
         mine = shards[number::workers]
         for sample in self._mixed(mine, rng) if self.split == "train" else self._in_order(mine):
             yield self._varied(sample, rng) if self.augment else sample
@@ -131,6 +131,16 @@ class InversionData(IterableDataset[dict[str, Any]]):
             if self.identity_mirror is not None:
                 made["identity"] = made["identity"] * self.identity_mirror.astype(np.float32)
         return made
+
+
+def _interleaved(shards: Sequence[Path], rng: Chance) -> list[Path]:
+    """Shards in a random order in which each folder has its share of any stretch."""
+    places: dict[Path, float] = {}
+    for folder in dict.fromkeys(shard.parent for shard in shards):
+        own = [shard for shard in shards if shard.parent == folder]
+        order = rng.permutation(len(own))
+        places |= {own[k]: (i + rng.random()) / len(own) for i, k in enumerate(order)}
+    return sorted(places, key=lambda shard: places[shard])
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class CropPoses:
         """The pose as `omote.models.inversion.mesh.POSE`.
 
         With the head's rotation known but for the crop's own turn, scale, turn, shift and perspective follow from
-        linear least squares: p (1 - k z) = s R (x, y) + t.
+        linear least squares: p (1 - k z) = s R (x, y) + t, p from the crop's middle.
 
         Args:
             landmarks: (478, 2) crop coordinates, 0..1, y down.
@@ -36,6 +36,7 @@ class CropPoses:
             controls: (C,) from neutral.
             identity: (I,).
         """
+        landmarks = landmarks - 0.5
         head = self.points.at(controls[None], identity[None])[0]
         turned = Rotation.from_rotvec(turn).apply(head)
         x, y, z = turned[:, 0], -turned[:, 1], turned[:, 2]
@@ -53,13 +54,14 @@ class CropPoses:
 def mirrored_pose(pose: Array) -> Array:
     """The pose (7,) of the mirrored picture."""
     result: Array = pose * np.array([1, -1, -1, 1, -1, 1, 1], pose.dtype)
-    result[4] += 1
     return result
 
 
 def strayed_pose(pose: Array, scale: float, turn: float, shift: Array) -> Array:
     """The pose (7,) in a crop that was scaled and turned (radians, y down) about its middle, then shifted (2,)."""
+    if not np.isfinite(pose).all():  # of a rig without landmarks
+        return pose
     cos, sin = scale * np.cos(turn), scale * np.sin(turn)
     whole = Rotation.from_rotvec([0, 0, -turn]) * Rotation.from_rotvec(pose[:3])
-    place = np.array([[cos, -sin], [sin, cos]]) @ (pose[4:6] - 0.5) + 0.5 + shift
+    place = np.array([[cos, -sin], [sin, cos]]) @ pose[4:6] + shift
     return np.array([*whole.as_rotvec(), pose[3] + np.log(scale), *place, pose[6]], np.float32)
