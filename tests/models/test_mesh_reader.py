@@ -43,7 +43,7 @@ def points() -> LinearPoints:
     identity coefficient by 1 cm to x, the second not at all."""
     up, down, identity = (np.zeros((2, len(REST), 3), np.float32) for _ in range(3))
     up[0, :, 1], up[1, :, 0], down[1, :, 2], identity[0, :, 0] = 0.01, 0.02, 0.03, 0.01
-    return LinearPoints(REST, up, down, identity)
+    return LinearPoints(REST, up, down, identity, np.zeros(2, np.float32))
 
 
 def reader() -> MeshReader:

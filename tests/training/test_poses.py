@@ -29,7 +29,7 @@ def head(seed: int = 0) -> LinearPoints:
 
     rest = symmetric((0.05, 0.06, 0.03))
     up, down, identity = symmetric(0.001, 102), symmetric(0.001, 102), symmetric(0.002, 2)
-    return LinearPoints(rest, up, down, identity)
+    return LinearPoints(rest, up, down, identity, np.zeros(102, np.float32))
 
 
 POINTS = head()
@@ -48,7 +48,7 @@ def drawn(seed: int, near: float | None = None) -> Array:
     """A pose as they occur."""
     rng = np.random.default_rng(seed)
     near = float(rng.uniform(0, 1.2)) if near is None else near
-    place = rng.normal((0.5, 0.26), 0.04)
+    place = rng.normal((0, -0.24), 0.04)
     return np.array([*rng.normal(0, 0.25, 3), np.log(5) + rng.normal(0, 0.1), *place, near])
 
 
@@ -75,16 +75,15 @@ def test_uncertain_landmarks_change_it_little() -> None:
     assert found[3:6] == pytest.approx(pose[3:6], abs=0.005)
 
 
-@pytest.mark.parametrize(("near", "limit"), [(0.0, 2e-4), (0.15, 0.02)])
-def test_the_mirrored_pose_is_that_of_the_mirrored_face(near: float, limit: float) -> None:
-    """Without perspective exactly; with the usual one nearly, since things grow about the crop's corner."""
+@pytest.mark.parametrize("near", [0.0, 1.2])
+def test_the_mirrored_pose_is_that_of_the_mirrored_face(near: float, limit: float = 2e-4) -> None:
     for seed in range(4):
         pose = drawn(seed, near)
         made = mirrored_pose(pose)
         assert mirrored_pose(made) == pytest.approx(pose)
         assert made[:3] == pytest.approx(pose[:3] * MIRROR)
         assert (made[3], made[5], made[6]) == (pose[3], pose[5], pose[6])
-        assert made[4] == pytest.approx(1 - pose[4])
+        assert made[4] == pytest.approx(-pose[4])
         seen = project(pose) * (-1, 1) + (1, 0)
         swapped = np.concatenate([seen[COUNT:], seen[:COUNT]])
         found = CropPoses(POINTS).fit(swapped, made[:3], *NOBODY)
@@ -92,7 +91,7 @@ def test_the_mirrored_pose_is_that_of_the_mirrored_face(near: float, limit: floa
         assert project(made) == pytest.approx(swapped, abs=limit)
 
 
-@pytest.mark.parametrize(("near", "limit"), [(0.0, 2e-4), (0.15, 2e-3)])
+@pytest.mark.parametrize(("near", "limit"), [(0.0, 2e-4), (1.2, 4e-3)])
 def test_the_strayed_pose_is_that_of_the_moved_landmarks(near: float, limit: float) -> None:
     for seed in range(4):
         rng = np.random.default_rng([2, seed])

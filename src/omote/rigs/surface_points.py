@@ -38,15 +38,18 @@ class LinearPoints:
         rest: (M, 3) metres, where an average head of the same rig would be, neutral.
         up, down: (C, M, 3) metres a unit of a control above and below its neutral value.
         identity: (I, M, 3) metres a unit of an identity coefficient.
+        neutral: (C,) controls at rest.
     """
 
     rest: Floats
     up: Floats
     down: Floats
     identity: Floats
+    neutral: Floats
 
     def at(self, controls: Floats, identity: Floats) -> Floats:
-        """(B, M, 3) metres of controls (B, C), measured from neutral, and identities (B, I)."""
+        """(B, M, 3) metres of controls (B, C) and identities (B, I)."""
+        controls = controls - self.neutral
         moved = np.concatenate([np.maximum(controls, 0), np.maximum(-controls, 0), identity], 1)
         basis = np.concatenate([self.up, self.down, self.identity])
         points: Floats = self.rest + np.einsum("bk,kmc->bmc", moved, basis, optimize=True)
@@ -84,7 +87,7 @@ def linear_points(rig: Rig, pick: Callable[[Floats], Floats]) -> LinearPoints:
     basis = np.zeros((len(rig.identity_space), *rest.shape), np.float32)
     for index in range(len(basis)):
         basis[index] = points(neutral, torch.eye(len(basis))[index : index + 1]) - rest
-    return LinearPoints(rest, moved["up"], moved["down"], basis)
+    return LinearPoints(rest, moved["up"], moved["down"], basis, neutral[0].numpy())
 
 
 def average_head(rig: Rig, span: float = SPAN, centre: Floats = CENTRE) -> Similarity:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from omote.errors import InputError
 from omote.models.inversion.mesh import Belief, MeshReader, MeshStep
 from omote.models.inversion.network import surfaces
 from omote.rigs.surface_points import face_points, linear_points
@@ -43,9 +44,15 @@ def prepare_mesh(
         rig: whose surface it reads.
         samples: of the training set; the first `FOR_STEPS` of them are used, and kept meanwhile (140 kB each).
         tell: told what is being done.
+
+    Raises:
+        InputError: the network reads another number of points than the rig has.
     """
     say = tell or (lambda what: None)
     chosen = face_points(rig)
+    if len(chosen) != len(mesh.rest):
+        what = f"reads {len(mesh.rest)} points, the rig '{rig.name}' has {len(chosen)}"
+        raise InputError(what, where="network", remedy="Give its configuration as many mesh_points.")
     mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
     say("reading samples")
     names = ("controls", "identity", "pose", *mesh.modalities)

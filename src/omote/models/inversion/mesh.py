@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from omote.rigs.surface_points import LinearPoints
 
 POSE = ("turn x", "turn y", "turn z", "log scale", "shift x", "shift y", "perspective")
-"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; where the head's origin is, from the
-crop's middle, in crop widths (y down); and 1 / distance, by which nearer things grow, per metre."""
+"""The pose of a head in its crop: a rotation vector; the log of crop widths a metre; where the head's origin is, from
+the crop's middle, in crop widths (y down); and 1 / distance, by which nearer things grow, per metre."""
 USUAL_POSE = (0.0, 0.0, 0.0, math.log(5.0), 0.0, -0.24, 1.2)
 POSE_SPREAD = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.6)
 CONTROL_SPREAD = 0.15
@@ -56,6 +56,7 @@ class MeshReader(nn.Module):
     """
 
     rest: Tensor
+    neutral: Tensor
     moves: Tensor
     low: Tensor
     high: Tensor
@@ -76,6 +77,7 @@ class MeshReader(nn.Module):
             self.register_buffer(buffer, torch.zeros(*shape))
 
         keep("rest", points, 3)
+        keep("neutral", controls)
         keep("moves", 2 * controls + config.identity, points * 3)
         for name in config.modalities:
             keep(f"{name}_mean", 3 * points)
@@ -99,6 +101,7 @@ class MeshReader(nn.Module):
     def place(self, points: LinearPoints) -> None:
         """Set the rig's points (M, 3) and how they move."""
         self.rest.copy_(torch.from_numpy(points.rest))
+        self.neutral.copy_(torch.from_numpy(points.neutral))
         moves = [torch.from_numpy(part).flatten(1) for part in (points.up, points.down, points.identity)]
         self.moves.copy_(torch.cat(moves))
 
@@ -145,9 +148,9 @@ class MeshReader(nn.Module):
 
     def at_first(self, batch: int) -> Belief:
         """What is believed before anything is seen: nobody in particular, at rest."""
-        controls, identities, _ = self.counts
-        none = self.usual_pose.new_zeros(batch, controls + identities)
-        return Belief(none[:, :controls], none[:, controls:], self.usual_pose.expand(batch, -1))
+        identities = self.counts[1]
+        nobody = self.neutral.new_zeros(batch, identities)
+        return Belief(self.neutral.expand(batch, -1), nobody, self.usual_pose.expand(batch, -1))
 
     def seen(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
         """What is seen of each modality that is there, (B, K) on its axes."""
@@ -188,7 +191,8 @@ class MeshReader(nn.Module):
     def project(self, belief: Belief, turn: Tensor | None = None) -> Tensor:
         """(B, M, 2) crop coordinates (0..1, y down) of the points."""
         controls, identity, pose = belief
-        amounts = torch.cat([controls.clamp_min(0), (-controls).clamp_min(0), identity], 1)
+        moved = controls - self.neutral
+        amounts = torch.cat([moved.clamp_min(0), (-moved).clamp_min(0), identity], 1)
         points = self.rest + (amounts @ self.moves).unflatten(1, (-1, 3))
         turned = points @ (rotation(pose[:, :3]) if turn is None else turn).mT
         scale, shift, near = pose[:, 3, None, None].exp(), pose[:, None, 4:6], pose[:, 6, None, None]

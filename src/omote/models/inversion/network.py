@@ -120,20 +120,22 @@ class InversionNet(nn.Module):
             InputError: wrong shapes, or every modality is missing.
         """
         images = {"rgb": rgb, "normal": normal}
-        seen = {name: images[name] for name in self.config.modalities if images[name] is not None}
+        seen = {name: image for name in self.config.modalities if (image := images[name]) is not None}
         if not seen:
             raise InputError(
                 "no image to look at", where=f"network of {' and '.join(self.config.modalities)}"
             )
         size = self.config.size
-        batch = next(iter(seen.values())).shape[0]  # type: ignore[union-attr]
+        batch = next(iter(seen.values())).shape[0]
         for name, image in seen.items():
             check_shape(name, image, batch, 3, size, size)
         around = [self._eye_features(eyes_rgb, eyes_normal, batch)] if self.eyes is not None else []
         found: list[Belief] = []
         if self.head is not None:
             parts = [
-                self.backbones[name](seen[name]) if name in seen else self.missing[name].expand(batch, -1)
+                self.backbones[name](seen[name].to(self.dtype))
+                if name in seen
+                else self.missing[name].expand(batch, -1)
                 for name in self.config.modalities
             ]
             parts += around

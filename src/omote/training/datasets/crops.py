@@ -49,7 +49,6 @@ class CropStore:
         from omote.rigs.surface_points import linear_points
 
         self.config, self.folder = config, folder
-        self.neutral = np.array(rig.space.neutral, np.float32)
         self.poses = None
         if rig.landmarks is not None:
             self.poses = CropPoses(linear_points(rig, rig.landmarks.apply))
@@ -128,5 +127,5 @@ class CropStore:
         if known is not None and self.poses is not None:
             place = crops(self.config, known, (width, height)).face
             seen = (known @ place[:, :2].T + place[:, 2]) / self.config.size
-            pose = self.poses.fit(seen, turn, controls - self.neutral, identity)
+            pose = self.poses.fit(seen, turn, controls, identity)
         return {**images, "controls": controls, "identity": identity, "pose": pose}

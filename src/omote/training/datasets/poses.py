@@ -33,7 +33,7 @@ class CropPoses:
         Args:
             landmarks: (478, 2) crop coordinates, 0..1, y down.
             turn: (3,) rotation vector of the head before the picture was cropped.
-            controls: (C,) from neutral.
+            controls: (C,).
             identity: (I,).
         """
         landmarks = landmarks - 0.5
