@@ -180,7 +180,14 @@ class Bench:
             ema=0.98,
         )
         options = InversionOptions(
-            data=(), batch=batch, loss=run.loss, mesh_samples=16, validation=0, workers=0, seed=seed
+            data=(),
+            batch=batch,
+            loss=run.loss,
+            mesh_samples=16,
+            start_samples=self.options.samples // 4,
+            validation=0,
+            workers=0,
+            seed=seed,
         )
         # A network that sees one modality is not handed the other.
         unseen = {n for m in MODALITIES if m not in config.modalities for n in (m, f"eyes_{m}")}

@@ -27,9 +27,9 @@ class TrainInversionArgs:
     """Train the network that predicts a rig's controls from pictures of a face, from normal maps, or from both.
 
     The preset "paper" is the published recipe (arXiv 2510.13933): two Hiera-T at 512 px, 200 passes, batches of 32,
-    AdamW at 1e-4. "shipped" is the network that Omote ships, which reads the face on the rig's mesh and trains on a CPU in an
-    hour. Any option given replaces that of the preset. A run that was stopped goes on where it was when the same command is given again;
-    `accelerate launch -m omote.cli train inversion ...` uses several GPUs or machines.
+    AdamW at 1e-4. "shipped" is the network that Omote ships, which reads the face on the rig's mesh and trains on a
+    CPU in an hour. Any option given replaces that of the preset. A run that was stopped goes on where it was when the
+    same command is given again; `accelerate launch -m omote.cli train inversion ...` uses several GPUs or machines.
 
     Examples:
       omote train inversion --rig facs --data shards -o run
@@ -57,9 +57,9 @@ class TrainInversionArgs:
     batch: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
     """Samples in a step, of each process (paper: 32, shipped: 256)."""
     lr: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=QUIET)] = None
-    """Learning rate (paper: 0.0001, shipped: 0.0005)."""
+    """Learning rate (paper: 0.0001, shipped: 0.001)."""
     warmup: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
-    """Steps over which the rate rises (paper: 0, shipped: 200)."""
+    """Steps over which the rate rises (paper: 0, shipped: 100)."""
     schedule: Annotated[Literal["constant", "cosine"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
     """What the rate does then (paper: constant, shipped: cosine to zero at the end of the budget)."""
     weight_decay: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
@@ -94,6 +94,8 @@ class TrainInversionArgs:
     """First weights of the backbones: a Hugging Face name, a folder, or none (paper: facebook/hiera-tiny-224-hf)."""
     init: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
     """Refine this model.safetensors; its network replaces the preset's."""
+    start_samples: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    """Samples that the mesh reader is prepared from before it trains (24,000)."""
     validate_on: Annotated[
         tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="DIR", help_behavior_hint=QUIET)
     ] = ()
@@ -197,6 +199,7 @@ class TrainInversionArgs:
     def _options(self) -> InversionOptions:
         from omote.training.inversion import InversionOptions
         from omote.training.losses import MESH_WEIGHT
+        from omote.training.mesh_start import FOR_STEPS
 
         shipped = self.preset == "shipped"
         return InversionOptions(
@@ -207,6 +210,7 @@ class TrainInversionArgs:
             mesh_weight=MESH_WEIGHT if self.mesh_weight is None else self.mesh_weight,
             mesh_samples=8 if shipped and self.mesh_samples is None else self.mesh_samples,
             mesh_every=self.mesh_every,
+            start_samples=FOR_STEPS if self.start_samples is None else self.start_samples,
             validation=self.validation,
             augment=self.augment,
             workers=self.workers,

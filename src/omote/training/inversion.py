@@ -38,7 +38,7 @@ from omote.training.losses import (
     pick_samples,
     step_loss,
 )
-from omote.training.mesh_start import prepare_mesh
+from omote.training.mesh_start import FOR_STEPS, prepare_mesh
 from omote.training.schedule import Budget, LearningRate
 from omote.training.state import Position
 
@@ -67,6 +67,7 @@ class InversionOptions:
         mesh_weight: of the mesh term (`omote.training.losses.MESH_WEIGHT` says why).
         mesh_samples: on how many samples of a batch the mesh term is taken; None for all.
         mesh_every: it is taken in every k-th step only, with k times the weight.
+        start_samples: that a network which reads the mesh is prepared from (`omote.training.mesh_start`).
         validation: at most so many samples are validated on.
         augment: whether training pictures are varied.
         workers: processes that read samples ahead; 0 reads them between the steps.
@@ -84,6 +85,7 @@ class InversionOptions:
     mesh_weight: float = MESH_WEIGHT
     mesh_samples: int | None = None
     mesh_every: int = 1
+    start_samples: int = FOR_STEPS
     validation: int = 512
     augment: bool = True
     workers: int = 1
@@ -109,7 +111,7 @@ def paper_recipe(budget: Budget | None = None, **changes: Any) -> EngineOptions:
 
 def shipped_recipe(budget: Budget | None = None, **changes: Any) -> EngineOptions:
     """Ours for a network from random weights: a higher rate that warms up and falls, clipped, averaged."""
-    rate = LearningRate(5e-4, warmup=200, cosine=True)
+    rate = LearningRate(1e-3, warmup=100, cosine=True)
     options = EngineOptions(
         budget or Budget(epochs=200), rate, weight_decay=0.05, betas=(0.9, 0.99), clip=0.02, ema=0.998
     )
@@ -382,7 +384,7 @@ def train_inversion(
     """
     task = InversionTask(net, rig, options, samples)
     if net.mesh is not None and not net.mesh.is_ready and (overwrite or not (folder / "last.pt").exists()):
-        prepare_mesh(net.mesh, rig, task.samples("train", 0), tell=_saying(tell))
+        prepare_mesh(net.mesh, rig, task.samples("train", 0), count=options.start_samples, tell=_saying(tell))
     decisive = decisive_options(net.config, options, engine) | dict(notes or {})
     return Engine(task, engine, folder, decisive, tell=tell, overwrite=overwrite).run()
 

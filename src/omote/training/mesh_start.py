@@ -22,8 +22,9 @@ from omote.training.datasets.loader import collate
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
 
-FOR_AXES, FOR_STEPS = 6000, 24_000
-"""Samples that axes and steps are found from."""
+FOR_STEPS = 24_000
+"""Samples that the straight steps are solved from."""
+_FOR_AXES = 6000
 _BATCH = 64
 _LEAST = 0.03  # of the mean spread: what varies less is not magnified further
 _RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the number of samples
@@ -35,14 +36,20 @@ Tell = Callable[[str], None]
 
 @torch.no_grad()
 def prepare_mesh(
-    mesh: MeshReader, rig: Rig, samples: Iterable[dict[str, Any]], *, tell: Tell | None = None
+    mesh: MeshReader,
+    rig: Rig,
+    samples: Iterable[dict[str, Any]],
+    *,
+    count: int = FOR_STEPS,
+    tell: Tell | None = None,
 ) -> None:
     """Set everything that is not trained.
 
     Args:
         mesh: of a network.
         rig: whose surface it reads.
-        samples: of the training set; the first `FOR_STEPS` of them are used, and kept meanwhile (140 kB each).
+        samples: of the training set.
+        count: how many of them are used, and kept meanwhile (100 kB each at 128 px).
         tell: told what is being done.
 
     Raises:
@@ -56,9 +63,9 @@ def prepare_mesh(
     mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
     say("reading samples")
     names = ("controls", "identity", "pose", *mesh.modalities)
-    kept = [{name: sample[name] for name in names} for sample in islice(samples, FOR_STEPS)]
+    kept = [{name: sample[name] for name in names} for sample in islice(samples, count)]
     say("finding axes")
-    mesh.whiten(_looks(mesh, kept[:FOR_AXES]), _LEAST)
+    mesh.whiten(_looks(mesh, kept[:_FOR_AXES]), _LEAST)
     for name in mesh.steps[0].straight:  # type: ignore[union-attr]
         say(f"solving for {name.replace('_', ' and ')}")
         _solve(mesh, name, kept)
