@@ -50,6 +50,18 @@ def test_each_input_counts_and_may_be_missing(missing: tuple[str, ...]) -> None:
     assert bool(missing) == bool((part - whole).abs().max() > 1e-5)
 
 
+@pytest.mark.parametrize("missing", [(), ("rgb",), ("normal",), ("eyes_rgb", "eyes_normal")])
+def test_float32_pictures_suit_backbones_of_bfloat16(missing: tuple[str, ...]) -> None:
+    net = make()
+    given = {name: image for name, image in images().items() if name not in missing}
+    with torch.no_grad():
+        wanted, found = net(**given), net.to(torch.bfloat16)(**given)
+    assert net.dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    assert wanted.std().item() > 0.03
+    assert found.numpy() == pytest.approx(wanted.numpy(), abs=0.01)
+
+
 def test_a_missing_modality_is_one_learned_vector() -> None:
     net, given = make(), images()
     seen: list[torch.Tensor] = []

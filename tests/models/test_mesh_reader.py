@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +48,17 @@ def points() -> LinearPoints:
     return LinearPoints(REST, up, down, identity, np.zeros(2, np.float32))
 
 
-def reader() -> MeshReader:
+def reader(neutral: tuple[float, float] = (0, 0)) -> MeshReader:
     mesh = MeshReader(config(), 0)
-    mesh.place(points())
+    mesh.place(replace(points(), neutral=np.array(neutral, np.float32)))
     return mesh
 
 
 def belief(
     controls: tuple[float, float] = (0, 0), identity: tuple[float, float] = (0, 0), **pose: float
 ) -> Belief:
-    """One; of the pose, what is not the usual: x, y, z, scale, left, top, near."""
-    names = ("x", "y", "z", "scale", "left", "top", "near")
+    """One; of the pose, what is not the usual: x, y, z, scale, across, down, near."""
+    names = ("x", "y", "z", "scale", "across", "down", "near")
     values = [pose.get(name, usual) for name, usual in zip(names, USUAL_POSE, strict=True)]
     return Belief(*(torch.tensor([part], dtype=torch.float32) for part in (controls, identity, values)))
 
@@ -95,24 +97,34 @@ def test_the_usual_pose_puts_points_where_it_says() -> None:
     assert found[:5] == pytest.approx(
         np.array([[0.5, 0.26], [0.7, 0.26], [0.5, 0.11], [0.3, 0.26], [0.5, 0.66]]), abs=1e-6
     )
-    assert found[5] == pytest.approx(np.array([0.5, 0.26]) / (1 - 0.15 * 0.05), abs=1e-6)
+    # the nearest, 5 cm before the others, a head 1 / 1.2 m away: farther from the crop's middle
+    assert found[5] == pytest.approx((0.5, 0.5 - 0.24 / (1 - 1.2 * 0.05)), abs=1e-6)
 
 
 def test_each_entry_of_the_pose_does_what_it_is_called() -> None:
     mesh = reader()
-    bigger = mesh.project(belief(scale=math.log(10.0), left=0.4, top=0.5))[0].numpy()
-    assert bigger[1] == pytest.approx((0.8, 0.5), abs=1e-6)
-    assert bigger[2] == pytest.approx((0.4, 0.2), abs=1e-6)
+    bigger = mesh.project(belief(scale=math.log(10.0), across=-0.1, down=0.15))[0].numpy()
+    assert bigger[1] == pytest.approx((0.8, 0.65), abs=1e-6)
+    assert bigger[2] == pytest.approx((0.4, 0.35), abs=1e-6)
     turned = mesh.project(belief(z=math.pi / 2))[0].numpy()  # x to y, which is up
     assert turned[1] == pytest.approx((0.5, 0.26 - 0.2), abs=1e-6)
-    nodding = mesh.project(belief(x=math.pi / 6, near=2.0))[0].numpy()  # chin goes back: z = -0.08 sin 30
-    assert nodding[4] == pytest.approx(np.array([0.5, 0.26 + 0.4 * math.cos(math.pi / 6)]) / 1.08, abs=1e-6)
+    nodding = mesh.project(belief(x=math.pi / 6, across=0.1, near=2.0))[0].numpy()
+    chin = np.array([0.1, 0.4 * math.cos(math.pi / 6) - 0.24])  # goes back: z = -0.08 sin 30
+    assert nodding[4] == pytest.approx(chin / 1.08 + 0.5, abs=1e-6)
     sideways = mesh.project(belief(y=math.pi / 2, near=0.0))[0].numpy()  # the nose to x
     assert sideways[5] == pytest.approx((0.5 + 0.25, 0.26), abs=1e-6)
-    behind = mesh.project(belief(near=30.0))[
-        0
-    ].numpy()  # nothing is seen from nearer than a share of the distance
-    assert behind[5] == pytest.approx(np.array([0.5, 0.26]) / 0.3, abs=1e-5)
+    behind = mesh.project(belief(across=0.06, near=30.0))[0].numpy()
+    # nothing is seen from nearer than a share of the distance
+    assert behind[5] == pytest.approx((0.5 + 0.06 / 0.3, 0.5 - 0.24 / 0.3), abs=1e-5)
+
+
+def test_the_middle_of_the_crop_stays_whatever_the_distance() -> None:
+    mesh, places = reader(), []
+    for near in (0.0, 1.2, 6.0):
+        found = mesh.project(belief(down=0.0, near=near))[0].numpy()
+        assert found[[0, 5]] == pytest.approx(np.full((2, 2), 0.5), abs=1e-6), near
+        places.append(mesh.project(belief(across=0.1, down=0.0, near=near))[0, 5, 0].item())
+    assert places == pytest.approx([0.6, 0.5 + 0.1 / 0.94, 0.5 + 0.1 / 0.7], abs=1e-6)
 
 
 def test_controls_and_identity_move_the_points() -> None:
@@ -128,7 +140,46 @@ def test_controls_and_identity_move_the_points() -> None:
     change = mesh.project(belief(identity=(-2.0, 3.0), near=0.0))[0] - still
     assert change.numpy() == pytest.approx(np.tile((-0.1, 0), (6, 1)), abs=1e-6)
     nearer = mesh.project(belief((0.0, -1.0), near=1.0))[0, 1].numpy()
-    assert nearer == pytest.approx(np.array([0.7, 0.26]) / (1 - 0.03), abs=1e-6)
+    assert nearer == pytest.approx(np.array([0.2, -0.24]) / (1 - 0.03) + 0.5, abs=1e-6)
+
+
+def test_controls_are_measured_from_the_rig_s_neutral() -> None:
+    """Of a rig that is at rest at (0.25, -0.5)."""
+    mesh, still = reader((0.25, -0.5)), reader().project(belief())[0].numpy()
+    assert mesh.project(belief((0.25, -0.5)))[0].numpy() == pytest.approx(still, abs=1e-6)
+    flat = reader().project(belief(near=0.0))[0]
+    for controls, way in {
+        (0.75, -0.5): (0, -0.025),  # half a unit of a centimetre upwards
+        (0.25, 0.0): (0.05, 0),  # below 0 and yet above neutral
+        (0.25, -1.0): (0, 0),  # below neutral: along z
+        (0.0, -0.5): (0, 0),  # below neutral the first moves nothing
+    }.items():
+        change = mesh.project(belief(controls, near=0.0))[0] - flat
+        assert change.numpy() == pytest.approx(np.tile(way, (6, 1)), abs=1e-6), controls
+    nearer = mesh.project(belief((0.25, -1.0), near=1.0))[0, 1].numpy()
+    assert nearer == pytest.approx(np.array([0.2, -0.24]) / (1 - 0.015) + 0.5, abs=1e-6)
+    # The rig's own linear model and the network's agree.
+    model = replace(points(), neutral=np.array((0.25, -0.5), np.float32))
+    for controls in ((0.25, -0.5), (0.9, 0.3), (0.1, -0.8)):
+        head = model.at(np.array([controls], np.float32), np.zeros((1, 2), np.float32))[0]
+        wanted = head[:, :2] * (5, -5) + (0.5, 0.26)
+        assert mesh.project(belief(controls, near=0.0))[0].numpy() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_at_first_everybody_is_at_rest() -> None:
+    mesh = reader((0.25, -0.5))
+    first = mesh.at_first(3)
+    assert first.controls.tolist() == [[0.25, -0.5]] * 3
+    assert first.identity.tolist() == [[0, 0]] * 3
+    assert torch.equal(first.pose, torch.tensor([USUAL_POSE] * 3))
+    state = mesh.units(first)
+    assert state[0].tolist() == pytest.approx([0.25 / CONTROL_SPREAD, -0.5 / CONTROL_SPREAD, *[0] * 9])
+    for part, back in zip(first, mesh.belief(state), strict=True):
+        assert back.numpy() == pytest.approx(part.numpy(), abs=1e-6)
+    for step in mesh.steps:  # which change nothing
+        torch.nn.init.zeros_(step.last.bias)
+    for each in mesh(images(), torch.zeros(3, 0)):
+        assert each.controls.detach().numpy() == pytest.approx(first.controls.numpy(), abs=1e-6)
 
 
 # ---- what is seen ----------------------------------------------------------------------------------------------------
@@ -209,7 +260,7 @@ def test_a_missing_modality_is_zeros_and_a_flag() -> None:
 
 
 def test_each_set_of_modalities_has_a_straight_part_of_its_own() -> None:
-    net, given = network(mesh_steps=1), images(1)
+    net, given = network(mesh_steps=1, mesh_again=0), images(1)
     assert net.mesh is not None
     (step,) = net.mesh.steps
     assert set(step.straight) == {"rgb", "normal", "rgb_normal"}
@@ -239,22 +290,51 @@ def test_what_is_seen_is_bounded() -> None:
 def test_each_step_goes_on_from_the_last() -> None:
     net = network(mesh_steps=4).train()
     beliefs = net(**images())
-    assert len(beliefs) == 4
+    assert len(beliefs) == 5  # the last step is taken twice
     for each in beliefs:
         assert [tuple(part.shape) for part in each] == [(3, 2), (3, 2), (3, 7)]
         assert all(part.dtype == torch.float32 and part.requires_grad for part in each)
-    alone = InversionNet(replace(net.config, mesh_steps=1)).train()
+    alone = InversionNet(replace(net.config, mesh_steps=1, mesh_again=0)).train()
     alone.load_state_dict(net.state_dict(), strict=False)
-    assert all(torch.equal(a, b) for a, b in zip(alone(**images())[0], beliefs[0], strict=True))
-    assert not torch.equal(beliefs[0].controls, beliefs[1].controls)
+    (first,) = alone(**images())
+    assert all(torch.equal(a, b) for a, b in zip(first, beliefs[0], strict=True))
+    for before, after in pairwise(beliefs):
+        assert not torch.equal(before.controls, after.controls)
     # Steps are taught one by one: no gradient passes from one to the one before.
-    beliefs[-1].controls.sum().backward()
     assert net.mesh is not None
-    assert net.mesh.steps[2].last.weight.grad is None
-    assert float(net.mesh.steps[3].last.weight.grad.abs().sum()) > 0
+    weights = [step.last.weight for step in net.mesh.steps]
+    for number, each in enumerate(beliefs):
+        found = torch.autograd.grad(each.controls.sum(), weights, allow_unused=True)
+        taught = [grad is not None and grad.abs().sum().item() > 0 for grad in found]
+        assert taught == [step == min(number, 3) for step in range(4)]
     with torch.no_grad():
         limited = net.eval()(**images())
     assert torch.equal(limited, beliefs[-1].controls.detach().clamp(net.low, net.high))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_last_step_is_taken_again(steps: int) -> None:
+    net, given = network(mesh_steps=steps, mesh_again=2).train(), images()
+    once = InversionNet(replace(net.config, mesh_again=0)).train()
+    once.load_state_dict(net.state_dict())  # no weights of their own
+    with torch.no_grad():
+        beliefs, before = net(**given), once(**given)
+    assert (len(beliefs), len(before)) == (steps + 2, steps)
+    for made, wanted in zip(beliefs[:steps], before, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
+    mesh = net.mesh
+    assert mesh is not None
+    shown = surfaces(given, net.config.modalities)
+    for believed, made in pairwise(beliefs[steps - 1 :]):
+        where = mesh.within(believed)
+        with torch.no_grad():
+            change = mesh.steps[-1](mesh.seen(shown, where), mesh.units(where), torch.zeros(3, 0))
+        wanted = mesh.belief(mesh.units(where) + change)
+        for a, b in zip(made, wanted, strict=True):
+            assert a.numpy() == pytest.approx(b.numpy(), abs=1e-6)
+        assert (made.controls - believed.controls).abs().max().item() > 1e-3
+    with torch.no_grad():
+        assert torch.equal(net.eval()(**given), beliefs[-1].controls.clamp(net.low, net.high))
 
 
 def test_a_network_before_training_changes_nothing() -> None:
@@ -271,7 +351,7 @@ def test_a_network_before_training_changes_nothing() -> None:
 
 
 def test_steps_change_beliefs_in_their_units() -> None:
-    net = network(mesh_steps=1).train()
+    net = network(mesh_steps=1, mesh_again=0).train()
     assert net.mesh is not None
     (step,) = net.mesh.steps
     for layer in (step.last, *step.straight.values()):
@@ -282,7 +362,7 @@ def test_steps_change_beliefs_in_their_units() -> None:
     (found,) = net(**images(1))
     assert found.controls[0].tolist() == pytest.approx([0, CONTROL_SPREAD])
     assert found.identity[0].tolist() == pytest.approx([2, 3])
-    spread = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.2)
+    spread = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.6)
     wanted = [u + s * k for u, s, k in zip(USUAL_POSE, spread, range(4, 11), strict=True)]
     assert found.pose[0].tolist() == pytest.approx(wanted, rel=1e-5)
 
@@ -308,8 +388,9 @@ def test_backbones_come_first_where_there_are_both() -> None:
     torch.manual_seed(0)
     net = InversionNet(small_hiera(SPACE, "two", mesh_points=6, mesh_axes=4, identity=2, mesh_steps=2))
     beliefs = net.train()(**images(2, 64))
-    assert [tuple(each.controls.shape) for each in beliefs] == [(2, 2)] * 3
-    assert [each.pose.shape[1] for each in beliefs] == [0, 7, 7]
+    # the head, two steps, the last step again
+    assert [tuple(each.controls.shape) for each in beliefs] == [(2, 2)] * 4
+    assert [each.pose.shape[1] for each in beliefs] == [0, 7, 7, 7]
     with torch.no_grad():
         assert net.eval()(**images(2, 64)).shape == (2, 2)
 
@@ -323,15 +404,22 @@ def test_eyes_count_beside_the_mesh() -> None:
 
 def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
     net, given = network(eye_branch=True), images()
+    assert net.mesh is not None
+    net.mesh.place(replace(points(), neutral=np.array((0.25, -0.5), np.float32)))
     save_checkpoint(tmp_path / "net.safetensors", net)
     again = load_checkpoint(tmp_path / "net.safetensors", SPACE, rig="two")
     assert again.config == net.config
     assert again.mesh is not None
     assert again.mesh.is_ready
+    assert again.mesh.neutral.tolist() == [0.25, -0.5]
     with torch.no_grad():
         wanted, found = net(**given), again(**given)
+        same = copy.deepcopy(net)
+        same.load_state_dict({name: value.half().float() for name, value in net.state_dict().items()})
+        rounded = same(**given)
     assert 0.02 < wanted.std().item()
-    assert found.numpy() == pytest.approx(wanted.numpy(), abs=0.005)
+    assert torch.equal(found, rounded)
+    assert found.numpy() == pytest.approx(wanted.numpy(), abs=0.02)  # random weights magnify what is rounded
     save_checkpoint(tmp_path / "net.safetensors", net, half=False)
     with torch.no_grad():
         assert torch.equal(load_checkpoint(tmp_path / "net.safetensors")(**given), wanted)
@@ -347,6 +435,9 @@ def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> 
         assert (fast(**part) - wanted).abs().max().item() < limit
 
 
+COUNTS = r"mesh_steps must be within 1\.\.16 and mesh_again within 0\.\.16"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -355,7 +446,10 @@ def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> 
         ({"mesh_axes": 0}, r"mesh_axes must be within 1\.\.18, got 0"),
         ({"mesh_axes": 19}, r"mesh_axes must be within 1\.\.18, got 19"),
         ({"mesh_points": -1}, "mesh_points must be within"),
-        ({"mesh_steps": 0}, r"mesh_steps must be within 1\.\.16, got 0"),
+        ({"mesh_steps": 0}, rf"{COUNTS}, got 0 and 1"),
+        ({"mesh_steps": 17}, rf"{COUNTS}, got 17 and 1"),
+        ({"mesh_again": -1}, rf"{COUNTS}, got 4 and -1"),
+        ({"mesh_again": 17}, rf"{COUNTS}, got 4 and 17"),
         ({"identity": -1}, "identity within"),
     ],
 )
@@ -368,4 +462,5 @@ def test_impossible_readers_are_refused(changes: dict[str, Any], message: str) -
 def test_the_shipped_network_travels_as_text() -> None:
     made = InversionConfig.shipped(SPACE, "two", identity=3)
     assert (made.backbone, made.size, made.mesh_points, made.identity) == ("none", 128, 1060, 3)
+    assert (made.mesh_steps, made.mesh_again, made.mesh_axes, made.hidden) == (4, 1, 512, 640)
     assert InversionConfig.from_json(made.to_json()) == made

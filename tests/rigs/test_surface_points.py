@@ -200,8 +200,13 @@ def test_a_foreign_head_is_brought_back_by_its_landmarks(rig: FacsRig, neutral: 
         np.tile((0, 0.01, 0), (1000, 1)), abs=2e-5
     )  # a unit, of which half is there
     assert not made.down.any()  # its lowest value is its neutral one
-    half = made.at(np.array([[0.5]], np.float32), np.zeros((1, 0), np.float32))[0]
-    assert half == pytest.approx(neutral[found] + (0, 0.005, 0), abs=2e-5)
+    assert made.neutral.tolist() == [0.5]
+    nobody = np.zeros((1, 0), np.float32)
+    for value, up in ((0.5, 0.0), (0.75, 0.0025), (1.0, 0.005)):  # measured from its neutral value
+        at = made.at(np.array([[value]], np.float32), nobody)[0]
+        assert at == pytest.approx(neutral[found] + (0, up, 0), abs=2e-5), value
+        posed = foreign(torch.tensor([[value]]), torch.zeros(1, 0))[0].numpy()
+        assert at == pytest.approx(place.apply(posed)[found], abs=2e-5), value
 
 
 def test_a_head_without_landmarks_fills_a_cube() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,13 @@ def shard(rendered: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(complete_shards(rendered)[0], tmp_path / "data"))
 
 
+def spoil(shard: Path) -> None:
+    """Make a shard unreadable that looks the same from outside."""
+    stored = shard.stat()
+    shard.write_bytes(bytes(stored.st_size))
+    os.utime(shard, ns=(stored.st_atime_ns, stored.st_mtime_ns))
+
+
 def same(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> bool:
     assert len(first) == len(second) > 0
     return all(
@@ -61,7 +69,11 @@ def test_kept_crops_are_those_that_were_made(rig: FewControls, shard: Path, tmp_
     fresh = list(CropStore(Config(), rig).read(shard))
     store = CropStore(Config(), rig, tmp_path / "cache")
     assert same(fresh, list(store.read(shard)))
-    shard.unlink()  # from now on they can come from the cache alone
+    (place,) = (tmp_path / "cache").glob("*/*")
+    stored = shard.stat()
+    assert place.parent.name.startswith("data-")
+    assert place.name == f"{shard.stem}-{stored.st_size}-{stored.st_mtime_ns}"
+    spoil(shard)  # from now on they can come from the cache alone
     assert same(fresh, list(store.read(shard)))
     assert same(fresh, list(CropStore(Config(), rig, tmp_path / "cache").read(shard)))
     shapes = {name: (value.shape, value.dtype) for name, value in fresh[0].items()}
@@ -75,6 +87,45 @@ def test_kept_crops_are_those_that_were_made(rig: FewControls, shard: Path, tmp_
         "pose": ((7,), np.float32),
     }
     fresh[0]["rgb"][:] = 0  # what is handed out may be changed
+
+
+def test_a_shard_that_was_rendered_again_is_cropped_again(
+    rig: FewControls, shard: Path, tmp_path: Path
+) -> None:
+    store, whole = CropStore(Config(), rig, tmp_path / "cache"), shard.read_bytes()
+    fresh, stored = list(store.read(shard)), shard.stat()
+    os.utime(shard, ns=(stored.st_atime_ns, stored.st_mtime_ns + 1000))
+    assert same(fresh, list(store.read(shard)))
+    shard.write_bytes(whole + bytes(512))  # another size, the same time
+    os.utime(shard, ns=(stored.st_atime_ns, stored.st_mtime_ns))
+    assert same(fresh, list(store.read(shard)))
+    assert len(list((tmp_path / "cache").glob("data-*/shard-*"))) == 3
+
+
+@pytest.mark.parametrize("member", ["rgb", "pose"])
+def test_two_processes_may_keep_the_same_crops(
+    rig: FewControls, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    """The other one starts later, while a member is written, and is done earlier."""
+    cache = tmp_path / "cache"
+    store, other = CropStore(Config(), rig, cache), CropStore(Config(), rig, cache)
+    fresh, mine, save = list(CropStore(Config(), rig).read(shard)), os.getpid(), np.save
+    theirs: list[dict[str, Any]] = []
+
+    def overtaken(path: Path, array: Any) -> None:
+        if path.stem == member:
+            with monkeypatch.context() as patched:
+                patched.setattr(np, "save", save)
+                patched.setattr(os, "getpid", lambda: mine + 1)
+                theirs.extend(other.read(shard))
+        save(path, array)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "save", overtaken)
+        assert same(fresh, list(store.read(shard)))
+    assert same(fresh, theirs)
+    assert len(list(cache.glob("*/*"))) == 1  # nothing half made is left
+    assert same(fresh, list(other.read(shard)))
 
 
 def test_crops_of_another_kind_are_kept_elsewhere(rig: FewControls, shard: Path, tmp_path: Path) -> None:
@@ -107,9 +158,9 @@ def test_the_pose_lays_the_landmarks_where_they_are_seen(rig: FewControls, shard
         head = store.poses.points.at(sample["controls"][None], sample["identity"][None])[0]
         turned = Rotation.from_rotvec(pose[:3]).apply(head)
         flat = turned[:, :2] * (1, -1) * np.exp(pose[3]) + pose[4:6]
-        found = flat / (1 - pose[6] * turned[:, 2:])
+        found = flat / (1 - pose[6] * turned[:, 2:]) + 0.5  # about the crop's middle
         assert np.linalg.norm(found - seen, axis=1).mean() < 0.008  # one pixel of 128
-        assert pose[4:6] == pytest.approx((0.5, 0.26), abs=0.1)
+        assert pose[4:6] == pytest.approx((0, -0.24), abs=0.1)
 
 
 def test_a_rig_without_landmarks_has_no_poses(rig: FewControls, shard: Path, monkeypatch: Any) -> None:
@@ -125,6 +176,9 @@ def test_damaged_samples_are_named(rig: FewControls, shard: Path, tmp_path: Path
         ("normal.png", b"nothing"),
         ("controls.npy", b"nothing"),
         ("landmarks.npy", b""),
+        ("identity.npy", b"\x93NUMPY\x01\x00"),
+        ("json", b"[1, 2]"),
+        ("json", b'{"head_rotation": {"x": 1}}'),
         ("json", b"{}"),
         ("json", b"nothing"),
     ):

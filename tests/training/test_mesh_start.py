@@ -2,11 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from tests.models.small_networks import small_mesh
+from tests.training.few_controls import FewControls
 
-from omote.training.mesh_start import _Normal
+from omote.errors import InputError
+from omote.models.inversion.mesh import USUAL_POSE, MeshReader
+from omote.rigs.surface_points import face_points
+from omote.training.mesh_start import _Normal, prepare_mesh
+
+
+@pytest.mark.parametrize("points", [6, 1059, 1061])
+def test_a_network_of_another_number_of_points_is_refused(points: int) -> None:
+    rig = FewControls()
+    mesh = MeshReader(small_mesh(rig.space, "few", points=points), 0)
+
+    def samples() -> Iterator[dict[str, Any]]:
+        raise AssertionError("data were read")
+        yield
+
+    with pytest.raises(InputError) as caught:
+        prepare_mesh(mesh, rig, samples())  # type: ignore[arg-type]
+    assert str(caught.value).startswith(f"network: reads {points} points, the rig 'few' has 1060")
+    assert caught.value.remedy == "Give its configuration as many mesh_points."
+    assert not mesh.is_ready
+
+
+def test_no_more_samples_are_read_than_it_is_prepared_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, rng = FewControls(), np.random.default_rng(0)
+    monkeypatch.setattr("omote.training.mesh_start.face_points", lambda which: face_points(which, 40))
+    mesh = MeshReader(small_mesh(rig.space, "few", points=100), 0)
+    read = []
+
+    def samples() -> Iterator[dict[str, Any]]:
+        for number in range(9):
+            read.append(number)
+            pictures = {name: rng.integers(0, 256, (32, 32, 3), np.uint8) for name in ("rgb", "normal")}
+            truth = {"controls": np.full(3, 0.3, np.float32), "identity": np.full(2, -1, np.float32)}
+            yield {**pictures, **truth, "pose": np.full(7, np.nan, np.float32)}
+
+    said: list[str] = []
+    prepare_mesh(mesh, rig, samples(), count=6, tell=said.append)  # type: ignore[arg-type]
+    assert read == [0, 1, 2, 3, 4, 5]
+    assert said == [
+        "reading samples",
+        "finding axes",
+        "solving for rgb",
+        "solving for normal",
+        "solving for rgb and normal",
+    ]
+    assert mesh.is_ready
+    # All samples have the same truth, and the usual pose where it is not known: the straight parts alone know it.
+    for layer in (step.last for step in mesh.steps):
+        torch.nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        beliefs = mesh({"normal": torch.randn(2, 3, 32, 32)}, torch.zeros(2, 0))
+    assert len(beliefs) == 5
+    for each in beliefs:
+        assert each.controls.numpy() == pytest.approx(np.full((2, 3), 0.3), abs=1e-4)
+        assert each.identity.numpy() == pytest.approx(np.full((2, 2), -1), abs=1e-4)
+        assert each.pose.numpy() == pytest.approx(np.array([USUAL_POSE] * 2), abs=1e-4)
 
 
 def test_without_a_ridge_it_is_least_squares() -> None:

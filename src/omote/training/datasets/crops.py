@@ -75,7 +75,11 @@ class CropStore:
         about = [_VERSION, str(shard.parent.resolve()), *self._crops()]
         key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
         assert self.folder is not None  # noqa: S101 - for the type checker
-        stored = shard.stat()  # rendered again: other crops
+        try:
+            stored = shard.stat()  # rendered again: other crops
+        except OSError as error:
+            what = f"the shard is gone ({error.strerror})"
+            raise FormatError(what, where=str(shard), remedy="Run `omote synth` again.") from None
         return (
             self.folder / f"{shard.parent.name}-{key}" / f"{shard.stem}-{stored.st_size}-{stored.st_mtime_ns}"
         )
@@ -86,6 +90,10 @@ class CropStore:
 
     def _keep(self, shard: Path, place: Path) -> None:
         made = [self.crop(sample) for sample in read_shard(shard)]
+        if not made:
+            raise FormatError(
+                "the shard is empty", where=str(shard), remedy="Delete it and run `omote synth` again."
+            )
         part = place.with_suffix(f".part-{os.getpid()}")
         try:
             part.mkdir(parents=True, exist_ok=True)
