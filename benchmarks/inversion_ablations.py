@@ -184,7 +184,7 @@ class Bench:
             batch=batch,
             loss=run.loss,
             mesh_samples=16,
-            start_samples=self.options.samples // 4,
+            start_samples=self.options.samples // 2,
             validation=0,
             workers=0,
             seed=seed,
@@ -360,15 +360,15 @@ def fill(page: Path, name: str, lines: Sequence[str]) -> None:
 
 def measured(page: Path, folder: Path) -> None:
     """Put a report of ``omote eval inversion -o FOLDER`` on a page, and its plots into ``images/`` beside it."""
-    import shutil
+    from PIL import Image
 
     lines = []
     for line in (folder / "report.md").read_text(encoding="utf-8").rstrip().splitlines()[2:]:
         found = re.fullmatch(r"!\[(\w+)\]\((\w+\.png)\)", line)
         if found:
-            name = f"inversion_{found[2]}"
+            name = f"inversion_{found[1]}.webp"
             (page.parent / "images").mkdir(exist_ok=True)
-            shutil.copyfile(folder / found[2], page.parent / "images" / name)
+            Image.open(folder / found[2]).convert("RGB").save(page.parent / "images" / name, quality=82)
             line = f"![{found[1].replace('_', ', ')}](images/{name})"
         lines.append(re.sub(r"^## ", "### ", line))
     fill(page, "measured", lines)
