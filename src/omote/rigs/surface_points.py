@@ -90,13 +90,11 @@ def linear_points(rig: Rig, pick: Callable[[Floats], Floats]) -> LinearPoints:
     return LinearPoints(rest, moved["up"], moved["down"], basis, neutral[0].numpy())
 
 
-def average_head(rig: Rig, span: float = SPAN, centre: Floats = CENTRE) -> Similarity:
-    """Moves and scales a foreign rig to where the average head is; without landmarks, into a cube about ``centre``.
+def average_head(rig: Rig) -> Similarity:
+    """Moves and scales a foreign rig to where the average head is; without landmarks, into the cube of `SPAN`.
 
     Args:
         rig: the embedded one stays as it is.
-        span: side of that cube, metres.
-        centre: (3,) of that cube, head space, metres.
     """
     if rig.name == "facs":
         return Similarity(1.0, np.eye(3), np.zeros(3))
@@ -109,8 +107,8 @@ def average_head(rig: Rig, span: float = SPAN, centre: Floats = CENTRE) -> Simil
         neutral = rig(rest, torch.zeros(1, len(rig.identity_space)))[0].numpy()
         if rig.landmarks is None:
             low, high = neutral.min(0), neutral.max(0)
-            scale = span / max(float((high - low).max()), 1e-9)
-            return Similarity(scale, np.eye(3), centre - scale * (low + high) / 2)
+            scale = SPAN / max(float((high - low).max()), 1e-9)
+            return Similarity(scale, np.eye(3), CENTRE - scale * (low + high) / 2)
         ours = load_rig()
         usual = torch.from_numpy(np.array(ours.space.neutral, np.float32)[None])
         head = ours(usual, torch.zeros(1, len(ours.identity_space)))[0].numpy()
