@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omote.controls import arkit52, facs102
+from omote.controls import arkit52, facs102, implicit21
 from omote.controls.space import Control, ControlSpace, Side
 from omote.errors import InputError
 
@@ -33,6 +33,14 @@ def _arkit52() -> ControlSpace:
     return ControlSpace("arkit52", tuple(controls))
 
 
+def _implicit21() -> ControlSpace:
+    controls = []
+    for name, low, high, neutral, doc in implicit21.ROWS:
+        side = _SIDES.get(name.rpartition("_")[2], "C")
+        controls.append(Control(name, low, high, neutral, _other_side(name), side=side, doc=doc))
+    return ControlSpace("implicit21", tuple(controls), learned=True)
+
+
 def _other_side(name: str) -> str:
     for one, other in (("_L", "_R"), ("Left", "Right"), ("_left", "_right")):
         if name.endswith(one):
@@ -44,12 +52,13 @@ def _other_side(name: str) -> str:
 
 FACS102 = _facs102()
 ARKIT52 = _arkit52()
+IMPLICIT21 = _implicit21()
 
-_SPACES = {space.name: space for space in (FACS102, ARKIT52)}
+_SPACES = {space.name: space for space in (FACS102, ARKIT52, IMPLICIT21)}
 
 
 def space_by_name(name: str) -> ControlSpace:
-    """A built-in control space: "facs102" or "arkit52" (any case).
+    """A built-in control space: "facs102", "arkit52" or "implicit21" (any case).
 
     Raises:
         InputError: unknown name.

@@ -18,6 +18,12 @@ from omote.errors import InputError
 Side = Literal["L", "R", "C"]
 Array = npt.NDArray[Any]
 
+_LEARNED = "holds points that a network found, which have no names to go by"
+_INSTEAD = (
+    "Drive a photo with it (omote animate PHOTO TAKE --engine liveportrait), "
+    "or capture the video it was made from."
+)
+
 
 @dataclass(frozen=True)
 class Control:
@@ -63,12 +69,19 @@ class Control:
 class ControlSpace:
     """An ordered set of named controls. Arrays of values have the controls on their last axis, in this order.
 
+    Args:
+        name: of the space.
+        controls: in order.
+        learned: a network found the controls, so that what each does is not known by name: they neither
+            convert to another space nor mirror.
+
     Raises:
         InputError: no controls, a name used twice, or mirror partners that do not agree.
     """
 
     name: str
     controls: tuple[Control, ...]
+    learned: bool = False
 
     def __post_init__(self) -> None:
         if not self.controls:
@@ -96,7 +109,7 @@ class ControlSpace:
         return self.controls[self.index(name)]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"name": self.name, "controls": self.controls}
+        return {"name": self.name, "controls": self.controls, "learned": self.learned}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -155,7 +168,14 @@ class ControlSpace:
         return np.array(found, np.int64)
 
     def mirror(self, values: npt.ArrayLike) -> Array:
-        """(..., C) values of the mirrored face: left and right swapped, yaw and roll negated."""
+        """(..., C) values of the mirrored face: left and right swapped, yaw and roll negated.
+
+        Raises:
+            InputError: wrong shape, or a learned space, whose mirror partners are not known.
+        """
+        if self.learned:
+            remedy = "Mirror the result instead."
+            raise InputError(f"cannot be mirrored: {self.name} {_LEARNED}", where="take", remedy=remedy)
         array = self._checked(values)
         return array[..., self.mirror_indices] * self.mirror_signs.astype(array.dtype)
 
@@ -205,6 +225,11 @@ class ControlSpace:
         return {}
 
     def _conversion(self, to: ControlSpace) -> Conversion:
+        if self.learned or to.learned:
+            what = f"no way from control space {self.name} to {to.name}: "
+            if self.learned:
+                raise InputError(f"{what}{self.name} {_LEARNED}", remedy=_INSTEAD)
+            raise InputError(f"{what}{to.name} {_LEARNED}", remedy="Start from a motion template (.pkl).")
         if to not in self._conversions:
             made = Conversion.between(self.names, to.names, [c.low < 0 for c in to.controls])
             if not made.weights().any():

@@ -278,7 +278,8 @@ class Performance:
             replace(c, name=names.get(c.name, c.name), mirror=names.get(str(c.mirror), c.mirror))
             for c in self.space.controls
         )
-        return replace(self, space=ControlSpace(space_name or f"{self.space.name}-renamed", renamed))
+        name = space_name or f"{self.space.name}-renamed"
+        return replace(self, space=replace(self.space, name=name, controls=renamed))
 
     def with_space(self, to: ControlSpace | str) -> Performance:
         """In other controls, converted by name; see `omote.controls.ControlSpace.convert`.

@@ -107,6 +107,7 @@ def describe_space(space: ControlSpace) -> dict[str, Any]:
     account: dict[str, Any] = {"name": space.name, "controls": list(space.names)}
     if space != _built_in(space.name):
         account["definitions"] = [dataclasses.asdict(control) for control in space.controls]
+        account |= {"learned": True} if space.learned else {}
     return account
 
 
@@ -190,7 +191,8 @@ def _space(path: Path, account: Any, controls: Array) -> tuple[ControlSpace, lis
     if definitions is not None:
         if not isinstance(definitions, list):
             _reject(path, "control definitions must be a list")
-        space = ControlSpace(name, tuple(_control(path, d) for d in definitions))
+        learned = account.get("learned") is True
+        space = ControlSpace(name, tuple(_control(path, d) for d in definitions), learned)
         if list(space.names) != names:
             _reject(path, "control names and definitions do not agree")
         return space, None
