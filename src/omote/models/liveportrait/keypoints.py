@@ -81,8 +81,10 @@ class Motion:
         return max(len(getattr(self, field.name)) for field in fields(self))
 
     def __getitem__(self, frames: slice) -> Motion:
-        """A run of the frames."""
-        return Motion(**{field.name: getattr(self, field.name)[frames] for field in fields(self)})
+        """A run of the frames; what is one for all stays so."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        count = len(self)
+        return Motion(**{name: x[frames] if len(x) == count else x for name, x in values.items()})
 
     @classmethod
     def join(cls, parts: Sequence[Motion]) -> Motion:
