@@ -84,7 +84,7 @@ class Square:
     def corners(self) -> Array:
         """(..., 4, 2) px: upper left, upper right, lower right, lower left, each as seen in the square."""
         half = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-        return self.centre[..., None, :] + self.side[..., None, None] * half @ _turn(self.angle).mT
+        return self.centre[..., None, :] + self.side[..., None, None] * half @ _turn(-self.angle)
 
     def box(self) -> Array:
         """(..., 4) left, top, right, bottom of the squares not turned, px."""
@@ -97,7 +97,7 @@ class Square:
         Args:
             size: of the crop, px.
         """
-        linear = (size / self.side)[..., None, None] * _turn(self.angle).mT
+        linear = (size / self.side)[..., None, None] * _turn(-self.angle)
         matrix = np.zeros((*self.side.shape, 3, 3))
         matrix[..., :2, :2] = linear
         matrix[..., :2, 2] = size / 2 - (linear @ self.centre[..., None])[..., 0]
@@ -191,7 +191,7 @@ def box_to_crop(box: Array, size: int = FACE_SIZE) -> NDArray[np.float32]:
 
 def to_points(matrix: Array, points: Array) -> Array:
     """(..., N, 2) points through (..., 3, 3) or (..., 2, 3) affine maps."""
-    mapped: Array = points @ matrix[..., :2, :2].mT + matrix[..., None, :2, 2]
+    mapped: Array = points @ np.swapaxes(matrix[..., :2, :2], -1, -2) + matrix[..., None, :2, 2]
     return mapped
 
 
