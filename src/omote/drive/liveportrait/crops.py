@@ -215,14 +215,33 @@ def limit_size(image: NDArray[np.uint8], longest: int = 1280, division: int = 2)
     Args:
         image: (H, W, 3) uint8.
         longest: px; 0 leaves the size.
-        division: px.
+        division: px, at least 1.
+
+    Raises:
+        InputError: an image smaller than that.
     """
     import cv2
 
     height, width = image.shape[:2]
+    if min(height, width) < max(2, division) or division < 1:
+        what = f"got {width} x {height} px to be divided by {division}"
+        raise InputError(what, where="image", remedy="Give a larger image.")
     if 0 < longest < max(height, width):
         factor = longest / max(height, width)
         sides = (longest, int(height * factor)) if width >= height else (int(width * factor), longest)
-        image = np.asarray(cv2.resize(image, (max(1, sides[0]), max(1, sides[1]))), np.uint8)
+        image = np.asarray(cv2.resize(image, (max(division, sides[0]), max(division, sides[1]))), np.uint8)
         height, width = image.shape[:2]
     return image[: height - height % division, : width - width % division]
+
+
+def network_image(picture: NDArray[np.uint8], *, area: bool) -> NDArray[np.uint8]:
+    """(256, 256, 3) what the networks look at, whatever the picture's aspect.
+
+    Args:
+        picture: (H, W, 3) uint8 crop of a source, or frame or crop of a driver.
+        area: mean over areas, as published of sources; otherwise bilinear, as of drivers.
+    """
+    import cv2
+
+    how = cv2.INTER_AREA if area else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (NETWORK_SIZE, NETWORK_SIZE), interpolation=how), np.uint8)

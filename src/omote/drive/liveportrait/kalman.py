@@ -43,6 +43,8 @@ def smooth(
     if not len(sequence) or not bool(torch.isfinite(sequence).all()):
         raise InputError("the sequence is empty or has values that are not finite", where="smoothing")
     count = len(sequence)
+    if count == 1:
+        return sequence.detach().clone()
     samples = sequence.detach().reshape(count, -1).cpu().double().numpy()
     # Normal equations of samples, steps and the start, all multiplied by the observation variance.
     coupling, start = observation_variance / process_variance, observation_variance / _START_VARIANCE
