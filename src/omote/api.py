@@ -55,7 +55,7 @@ def capture(
 
 
 def load(path: str | Path) -> Performance:
-    """Read a performance from a file that holds one: ``.omote``, Live Link Face or ARKit CSV, ARKit JSON, npz.
+    """Read a performance: ``.omote``, Live Link Face or ARKit CSV, ARKit JSON, npz, LivePortrait's ``.pkl``.
 
     Raises:
         InputError: there is no such file.

@@ -24,13 +24,14 @@ Rate = Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=
 class ConvertArgs:
     """Turn one performance file into another; cut, resample, mirror or rename its controls on the way.
 
-    Reads .omote, Live Link Face CSV, ARKit CSV and JSON, and .npz. The name of TARGET decides what is
-    written; see `omote export --help`.
+    Reads .omote, Live Link Face CSV, ARKit CSV and JSON, .npz, and LivePortrait motion templates (.pkl; nothing
+    that such a file names is run). The name of TARGET decides what is written; see `omote export --help`.
 
     Examples:
       omote convert take.livelink.csv take.omote
       omote convert take.omote short.omote --start 1.5 --end 4
       omote convert take.omote take30.arkit.csv --fps 30
+      omote convert laugh.pkl laugh.omote
       omote convert phone.csv phone.glb --angle-unit degrees
     """
 
@@ -54,7 +55,7 @@ class ConvertArgs:
     ] = None
     """Unit of the angle columns of a Live Link Face CSV; default: radians."""
     source_fps: Rate = None
-    """Frames per second of an ARKit CSV or JSON that has no times."""
+    """Frames per second of an ARKit CSV or JSON, or of a motion template, that has no times."""
     json: Flag = False
     """Print what was written as JSON."""
 

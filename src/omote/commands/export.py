@@ -23,6 +23,7 @@ class ExportArgs:
       arkit-csv   the 52 ARKit shapes and the head pose, a row per frame
       arkit-json  the same as JSON, in Audio2Face's layout
       npz         NumPy arrays of everything
+      template    LivePortrait motion template (.pkl), of takes that came from one
       obj, ply    the mesh of one frame, or of many with --frames
       omote       Omote's own file
 

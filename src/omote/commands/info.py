@@ -20,14 +20,14 @@ class InfoArgs:
 
     Examples:
       omote info me.omote
-      omote info take.livelink.csv me.mp4
+      omote info take.livelink.csv laugh.pkl me.mp4
       omote info out/*.omote --json
     """
 
     paths: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE ...", help_behavior_hint=QUIET)
     ]
-    """Performances (.omote, CSV, JSON, .npz), photos and videos."""
+    """Performances (.omote, CSV, JSON, .npz, .pkl), photos and videos."""
     json: Flag = False
     """Print a JSON list with one object for each file."""
 

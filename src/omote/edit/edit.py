@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.controls import FACS102
+from omote.controls.implicit21 import EYE_KEYPOINTS, EYE_RATIOS, offset_names
 from omote.edit.blinks import insert_blinks
 from omote.edit.curves import ease
 from omote.edit.gaze import Gaze, aim_eyes, checked_gaze
@@ -30,6 +31,11 @@ Array = NDArray[Any]
 
 _CHANGE = re.compile(
     r"(?P<name>.+?)(?P<how>==|=\+|=-|=x|=)(?P<value>(?<==)-?[\d.]+(e-?\d+)?|[\d.]+(e-?\d+)?)"
+)
+_LIDS = (
+    *("lid_close_L", "lid_close_R", "eyeBlinkLeft", "eyeBlinkRight"),
+    *EYE_RATIOS,
+    *(name for keypoint in EYE_KEYPOINTS for name in offset_names(keypoint)),
 )
 _EXAMPLES = (
     "Write NAME=0.3 (set), NAME=+0.2 or NAME=-0.2 (add), NAME=x1.5 (multiply) or NAME==-0.3 (set below 0)."
@@ -173,12 +179,9 @@ def smooth(take: Performance, seconds: float) -> Performance:
         return take
     wide = _Gaussian(take, seconds)
     controls = wide(take.controls)
-    lids = [
-        take.space.index(n)
-        for n in ("lid_close_L", "lid_close_R", "eyeBlinkLeft", "eyeBlinkRight")
-        if n in take.space
-    ]
-    controls[:, lids] = _Gaussian(take, seconds / 4)(take.controls[:, lids])
+    lids = [take.space.index(name) for name in _LIDS if name in take.space]
+    if lids:
+        controls[:, lids] = _Gaussian(take, seconds / 4)(take.controls[:, lids])
     quaternions = axis_angle_to_quaternion(take.head_rotation)
     flips = np.cumprod(np.where((quaternions[1:] * quaternions[:-1]).sum(1) < 0, -1.0, 1.0))
     quaternions[1:] *= flips[:, None]  # neighbours in the same half, so that their mean means something

@@ -78,6 +78,13 @@ FORMATS: tuple[Format, ...] = (
         "omote.export.npz:read_npz",
     ),
     Format(
+        "template",
+        ".pkl",
+        "LivePortrait motion template, of takes that came from one",
+        "omote.export.template:write_template",
+        "omote.export.template:read_template",
+    ),
+    Format(
         "obj",
         ".obj",
         "mesh of a frame or a sequence, with material and texture",
@@ -185,13 +192,13 @@ def options_of(form: Format) -> tuple[str, ...]:
 
 
 def read(path: str | Path, **options: Any) -> Performance:
-    """Read a take from any readable file: .omote, .npz, Live Link Face CSV, ARKit CSV or JSON.
+    """Read a take from any readable file: .omote, .npz, Live Link Face CSV, ARKit CSV or JSON, a motion template.
 
     A CSV is told by its columns, everything else by its suffix.
 
     Args:
         path: the file.
-        options: ``angle_unit`` (Live Link Face) or ``fps`` (ARKit without times).
+        options: ``angle_unit`` (Live Link Face) or ``fps`` (ARKit without times, motion templates).
 
     Raises:
         InputError: unreadable, write-only or unknown kind. FormatError: malformed.
