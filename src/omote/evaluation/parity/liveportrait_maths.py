@@ -188,12 +188,13 @@ def _composed(inputs: Inputs, constants: Constants, *, video_source: bool) -> Ou
 
 
 def _options(name: str, constants: Constants) -> Composition:
-    listed: Mapping[str, Any] | None = constants["options"].get(name)
+    all_listed: Mapping[str, Mapping[str, Any]] = constants["options"]
+    listed = all_listed.get(name)
+    for end, more in _SUFFIX_OPTIONS.items():
+        if listed is None and name.endswith(end) and name.removesuffix(end) in all_listed:
+            listed = {**all_listed[name.removesuffix(end)], **more}
     if listed is None:
-        ends = [options for end, options in _SUFFIX_OPTIONS.items() if name.endswith(end)]
-        if not ends:
-            raise FormatError("the case does not say the options of this output", where=name)
-        listed = ends[0]
+        raise FormatError("the case does not say the options of this output", where=name)
     values = {**constants["option_defaults"], **listed}
     return Composition(**{ours: values[theirs] for theirs, ours in _OPTIONS.items() if theirs in values})
 
