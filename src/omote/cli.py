@@ -28,6 +28,7 @@ from omote.commands.eval import EvalArgs
 from omote.commands.export import ExportArgs
 from omote.commands.info import InfoArgs
 from omote.commands.notes import notes_to
+from omote.commands.parity import ParityArgs
 from omote.commands.perform import PerformArgs
 from omote.commands.rig import RigArgs
 from omote.commands.synth import SynthArgs
@@ -61,6 +62,7 @@ _COMMANDS: dict[str, type[Any]] = {
     "synth": SynthArgs,
     "train": TrainArgs,
     "eval": EvalArgs,
+    "parity": ParityArgs,
     "demo": DemoArgs,
     "weights": WeightsArgs,
     "version": VersionArgs,
