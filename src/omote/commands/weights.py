@@ -215,8 +215,11 @@ class WeightsVerifyArgs:
             rows.append(row)
         for known in sets:
             found = verified_rows(known)
-            if self.names or any(row["sound"] or row["error"] for row in found):
+            own = [row for row in found if row["of"] == known.name]
+            if self.names:
                 rows += found
+            elif any(row["sound"] or row["error"] for row in own):
+                rows += own
         for row in rows:
             if row["error"] is None and not row["sound"]:
                 row["error"] = f"not on this machine: `omote weights get {row['name']}`"

@@ -25,21 +25,24 @@ def check_tensors(name: str, key: str, held: dict[str, Any]) -> None:
 def _check_liveportrait(key: str, held: dict[str, Any]) -> None:
     import torch
 
-    from omote.models.liveportrait import (
-        BASE_FILES,
-        RETARGETING_FILE,
-        RETARGETING_KEYS,
-        LivePortraitNets,
-        load_tensors,
-    )
+    from omote.models import liveportrait as nets
 
+    sizes = nets.LivePortraitConfig()
+    build: dict[str, Callable[[], torch.nn.Module]] = {
+        "appearance_feature_extractor": lambda: nets.AppearanceFeatureExtractor(sizes.appearance),
+        "motion_extractor": lambda: nets.MotionExtractor(sizes.motion),
+        "warping_module": lambda: nets.WarpingModule(sizes.warping),
+        "spade_generator": lambda: nets.SpadeGenerator(sizes.generator),
+        "stitching": lambda: nets.RetargetingNet(sizes.stitching),
+        "lip": lambda: nets.RetargetingNet(sizes.lip),
+        "eye": lambda: nets.RetargetingNet(sizes.eye),
+    }
     with torch.device("meta"):  # shapes without memory
-        nets = LivePortraitNets()
-    if key in BASE_FILES:
-        load_tensors(nets.get_submodule(key), held, where=key)
-    elif key == RETARGETING_FILE:
-        for network, entry in RETARGETING_KEYS.items():
-            load_tensors(nets.get_submodule(network), _entry(held, entry), where=entry)
+        if key in nets.BASE_FILES:
+            nets.load_tensors(build[key](), held, where=key)
+        elif key == nets.RETARGETING_FILE:
+            for name, entry in nets.RETARGETING_KEYS.items():
+                nets.load_tensors(build[name](), _entry(held, entry), where=entry)
 
 
 def _entry(held: dict[str, Any], entry: str) -> dict[str, Any]:

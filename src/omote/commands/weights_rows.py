@@ -105,7 +105,13 @@ def verified_rows(known: WeightSet) -> list[dict[str, Any]]:
 
     rows = []
     for owner, file in files_of(known):
-        row: dict[str, Any] = {"name": known.name, "key": file.key, "path": None, "sha256": None}
+        row: dict[str, Any] = {
+            "name": known.name,
+            "key": file.key,
+            "of": owner.name,
+            "path": None,
+            "sha256": None,
+        }
         row |= {"sound": False, "published": None, "error": None}
         try:
             stored = verify_stored(path_of(owner, file))
