@@ -11,7 +11,7 @@ import numpy as np
 
 from omote.errors import InputError
 from omote.evaluation.parity.manifest import Case, InputSpec, OutputSpec
-from omote.evaluation.parity.rules import seeded_weights
+from omote.models.seeded import seeded_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
