@@ -1,4 +1,4 @@
-"""Networks filled from their tensors' names and a seed, so that no published checkpoint is needed to run or compare them.
+"""Networks filled from their tensors' names and a seed, so that no published checkpoint is needed to run them.
 
 The rule of the parity kit: every array comes from a generator seeded with (seed, CRC-32 of the tensor's name). Such a
 network has the structure and the cost of the trained one, and nothing of what it learned.
