@@ -117,9 +117,11 @@ def _persevere(remote: Remote, part: Path, progress: Progress | None) -> None:
         except _NETWORK_ERRORS as error:
             failures = 1 if _size(part) - before >= _CHUNK else failures + 1
             refused = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
-            if isinstance(error, urllib.error.HTTPError) and error.code == 416:  # nothing to go on with
-                part.unlink(missing_ok=True)
-                refused = failures > 1
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+                if error.code == 416:  # nothing to go on with
+                    part.unlink(missing_ok=True)
+                    refused = failures > 1
             if refused or is_local(error) or failures >= _ATTEMPTS:
                 raise
             logger.info("%s: %s; trying again", remote.url, error)

@@ -14,7 +14,7 @@ from omote.weights.loading import is_safetensors, load_safetensors, load_torch_c
 from omote.weights.nesting import flatten, unflatten
 from omote.weights.registry import files_of, get_set, list_not_needed, list_sets, require_commercial
 from omote.weights.sets import NotNeeded, Origin, SetFile, WeightSet
-from omote.weights.store import Stored, locked, path_of, read_description, write
+from omote.weights.store import Stored, locked, path_of, verify_stored, write
 
 Check = Callable[[str, str, dict[str, Any]], None]
 """Called with (set, key, what the file holds); raises WeightsError if that is not what the networks expect."""
@@ -176,7 +176,7 @@ def is_published(file: SetFile, origin_path: str, digest: str) -> bool | None:
 def _import_one(owner: WeightSet, file: SetFile, found: _Found | None, check: Check | None) -> Imported:
     target = path_of(owner, file)
     try:
-        here = read_description(target)
+        here = verify_stored(target, afresh=False)
     except WeightsError:  # damaged: as if it were not there
         here = None
     if found is None:

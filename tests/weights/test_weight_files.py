@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import importlib.metadata
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,63 +29,7 @@ from omote.weights import (
     verify,
 )
 
-CONTENT = np.random.default_rng(0).integers(0, 256, 700_000, dtype=np.uint8).tobytes()
-
-
-@dataclass
-class Server:
-    """What the local web server does with the next requests, and what it was asked for."""
-
-    url: str = ""
-    content: bytes = CONTENT
-    cut_after: list[int | None] = field(default_factory=list)
-    ranges_supported: bool = True
-    status: int = 200
-    requests: list[str | None] = field(default_factory=list)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            state.requests.append(asked)
-            if state.status != 200:
-                self.send_error(state.status)
-                return
-            start = int(asked.split("=")[1].rstrip("-")) if asked and state.ranges_supported else 0
-            body = state.content[start:]
-            self.send_response(206 if start else 200)
-            if start:
-                end = len(state.content) - 1
-                self.send_header("Content-Range", f"bytes {start}-{end}/{len(state.content)}")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            cut = state.cut_after.pop(0) if state.cut_after else None
-            self.wfile.write(body[:cut])
-
-        def log_message(self, *_: Any) -> None:
-            """Silent."""
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{httpd.server_port}/model.bin"
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "キャッシュ home"
-    monkeypatch.setenv("OMOTE_HOME", str(folder))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    return folder
+from .conftest import CONTENT, Server
 
 
 @pytest.fixture
