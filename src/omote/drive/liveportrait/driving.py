@@ -1,0 +1,144 @@
+"""The motion that drives, whatever it came from: its parameters over time, and its value at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omote.drive.liveportrait.template import Template
+from omote.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from omote.models.liveportrait.keypoints import Motion
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class DrivingTake:
+    """The motion of one driver; about 600 bytes a frame.
+
+    Attributes:
+        motion: T frames.
+        times: (T,) seconds.
+        eyes: (T, 2) close ratios, or None where they are not known.
+        lip: (T, 1), or None.
+        found: (T,) bool; a frame without a face holds the one before.
+        cuts: frames that begin a new shot.
+        still: it is a single picture.
+        own_shape: ``motion.kp`` are the driver's own canonical keypoints (not all templates have them).
+    """
+
+    motion: Motion
+    times: NDArray[np.float64]
+    eyes: Tensor | None
+    lip: Tensor | None
+    found: NDArray[np.bool_]
+    cuts: tuple[int, ...] = ()
+    still: bool = False
+    own_shape: bool = True
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, the median; 0 for a single one."""
+        return 0.0 if len(self) < 2 else float(1 / np.median(np.diff(self.times)))
+
+    @property
+    def elapsed(self) -> NDArray[np.float64]:
+        """(T,) seconds from its first frame."""
+        return self.times - self.times[0]
+
+
+def take_of_template(template: Template) -> DrivingTake:
+    """A motion template as a driver."""
+
+    def tensor(values: Array | None) -> Tensor | None:
+        return None if values is None else torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+    count = len(template)
+    kp = np.zeros((21, 3), np.float32) if template.kp is None else template.kp
+    motion = Motion(
+        kp=torch.from_numpy(np.ascontiguousarray(kp, np.float32))[None].expand(count, -1, -1),
+        rotation=torch.from_numpy(np.ascontiguousarray(template.rotation, np.float32)),
+        t=torch.from_numpy(np.ascontiguousarray(template.t, np.float32)),
+        scale=torch.from_numpy(np.ascontiguousarray(template.scale, np.float32)),
+        exp=torch.from_numpy(np.ascontiguousarray(template.exp, np.float32)),
+    )
+    return DrivingTake(
+        motion=motion,
+        times=np.asarray(template.times, np.float64),
+        eyes=tensor(template.eyes),
+        lip=tensor(template.lip),
+        found=np.asarray(template.confidence) > 0,
+        still=count == 1,
+        own_shape=template.kp is not None,
+    )
+
+
+def pick(motion: Motion, frames: Array) -> Motion:
+    """Some frames of a motion, in any order and as often as named."""
+    index = torch.from_numpy(np.asarray(frames, np.int64))
+    count = len(motion)
+
+    def chosen(x: Tensor) -> Tensor:
+        return x[index] if len(x) == count else x.expand(len(index), *x.shape[1:])
+
+    return Motion(*(chosen(x) for x in (motion.kp, motion.rotation, motion.t, motion.scale, motion.exp)))
+
+
+def at_times(take: DrivingTake, moments: Array) -> DrivingTake:
+    """The take at other moments: in between it is interpolated (within a shot), after its end the last frame stays.
+
+    Args:
+        take: one of any length.
+        moments: (N,) seconds from its first frame, increasing.
+    """
+    own = take.elapsed
+    after = np.clip(np.searchsorted(own, moments, side="right"), 1, max(len(own) - 1, 1))
+    before = after - 1
+    after = np.minimum(after, len(own) - 1)
+    gap = np.maximum(own[after] - own[before], 1e-9)
+    share = np.clip((moments - own[before]) / gap, 0, 1)
+    crossing = np.isin(after, take.cuts) & (share < 1)
+    share = np.where(crossing, 0.0, share)
+    snapped = np.round(share)
+    share = np.where(np.abs(share - snapped) < 1e-6, snapped, share)
+    a, b = pick(take.motion, before), pick(take.motion, after)
+    weight = torch.from_numpy(share).float()
+
+    def mixed(x: Tensor, y: Tensor) -> Tensor:
+        w = weight.reshape(-1, *(1,) * (x.ndim - 1))
+        return torch.where(w == 0, x, torch.where(w == 1, y, x + (y - x) * w))
+
+    first = a.rotation.double().numpy()
+    turn = matrix_to_axis_angle(np.swapaxes(first, 1, 2) @ b.rotation.double().numpy())
+    between = torch.from_numpy(first @ axis_angle_to_matrix(turn * share[:, None])).to(a.rotation)
+    exact = weight.reshape(-1, 1, 1)
+    rotation = torch.where(exact == 0, a.rotation, torch.where(exact == 1, b.rotation, between))
+    nearest = np.where(share < 0.5, before, after)
+    motion = Motion(
+        kp=a.kp,
+        rotation=rotation,
+        t=mixed(a.t, b.t),
+        scale=mixed(a.scale, b.scale),
+        exp=mixed(a.exp, b.exp),
+    )
+
+    def rows(values: Tensor | None) -> Tensor | None:
+        return None if values is None else mixed(values[before], values[after])
+
+    return replace(
+        take,
+        motion=motion,
+        times=np.asarray(moments, np.float64),
+        eyes=rows(take.eyes),
+        lip=rows(take.lip),
+        found=take.found[nearest],
+        cuts=tuple(int(n) for n in np.searchsorted(moments, own[list(take.cuts)]) if 0 < n < len(moments)),
+    )

@@ -1,0 +1,264 @@
+"""Motion parameters from pictures: the motion extractor on crops of a driver or a source, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from omote.capture.pipeline import VIDEO_SIDE
+from omote.drive.liveportrait.crops import (
+    FACE_SIZE,
+    NETWORK_SIZE,
+    Square,
+    box_to_crop,
+    crop_image,
+    network_image,
+)
+from omote.drive.liveportrait.driving import DrivingTake, pick
+from omote.drive.liveportrait.framing import (
+    Faces,
+    held_frames,
+    in_square,
+    median_square,
+    place,
+    smooth_squares,
+)
+from omote.drive.liveportrait.renderer import to_tensor
+from omote.drive.liveportrait.settings import LivePortraitOptions
+from omote.drive.liveportrait.tracking import Choice, Followed, follow_faces
+from omote.errors import NoFaceError
+from omote.models.liveportrait.keypoints import Motion
+from omote.models.liveportrait.motion import MotionExtractor
+
+Picture = NDArray[np.uint8]
+Progress = Callable[[str, int, int | None], None]
+"""Called with (what is being done, steps done, steps in all or None)."""
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """The motion extractor over many pictures, a few at a time.
+
+    Attributes:
+        network: M, in float32.
+        batch: pictures at once.
+    """
+
+    network: MotionExtractor
+    batch: int = _BATCH
+
+    def __call__(self, pictures: Iterable[Picture], done: Callable[[int], None] | None = None) -> Motion:
+        """The motion (T frames) of T pictures (256, 256, 3) uint8; at least one.
+
+        Args:
+            pictures: streamed; none is kept.
+            done: told how many there are so far.
+        """
+        parts: list[Motion] = []
+        waiting: list[Picture] = []
+        count = 0
+        for picture in pictures:
+            waiting.append(picture)
+            if len(waiting) == self.batch:
+                parts.append(self._run(waiting))
+                count += len(waiting)
+                waiting = []
+                if done is not None:
+                    done(count)
+        if waiting:
+            parts.append(self._run(waiting))
+        return Motion.join(parts)
+
+    def _run(self, pictures: list[Picture]) -> Motion:
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            outputs = self.network(to_tensor(np.stack(pictures)).to(device))
+            motion = Motion.from_outputs({name: value.float().cpu() for name, value in outputs.items()})
+        # Cloned outside: tensors of inference mode could not be used with gradients by anybody.
+        parts = (motion.kp, motion.rotation, motion.t, motion.scale, motion.exp)
+        return Motion(*(x.clone() for x in parts))
+
+
+def look_at_video(
+    path: Path, choice: Choice, where: str, progress: Progress
+) -> tuple[Followed, tuple[int, int]]:
+    """The faces of a video, and the size (width, height) px of its frames.
+
+    Args:
+        path: the file; squares are in pixels of its own frames.
+        choice: which faces.
+        where: what the bar says.
+        progress: told on the way.
+
+    Raises:
+        InputError: it cannot be read.
+        NoFaceError: no face, or not the one asked for.
+    """
+    from omote.media import open_video
+
+    reader = open_video(path, prefetch=True, max_side=VIDEO_SIDE)
+    total = reader.frame_count
+    try:
+        with closing(_closable(reader)) as frames:
+            found = follow_faces(frames, reader.scale, choice, lambda done: progress(where, done, total))
+    except NoFaceError as error:
+        raise NoFaceError(error.what, where=path, remedy=error.remedy) from error
+    return found, (round(reader.size[0] / reader.scale), round(reader.size[1] / reader.scale))
+
+
+def _closable(frames: Iterable[Any]) -> Any:
+    """The iterator of a video, which has a thread to end."""
+    return iter(frames)
+
+
+def video_frames(path: Path, count: int) -> Iterator[Picture]:
+    """The first ``count`` frames (H, W, 3) uint8 of a video at its own size."""
+    from omote.media import open_video
+
+    with closing(_closable(open_video(path, prefetch=True))) as frames:
+        for number, (_, picture) in enumerate(frames):
+            if number == count:
+                return
+            yield picture
+
+
+def motion_of_video(
+    path: Path,
+    squares: Square,
+    found: NDArray[np.bool_],
+    extractor: Extractor,
+    progress: Progress,
+    *,
+    source: bool,
+) -> Motion:
+    """The motion (T) of a face in the frames of a video; frames without it hold the one before.
+
+    Args:
+        path: the file.
+        squares: (T) what is looked at.
+        found: (T,) bool.
+        extractor: the network.
+        progress: told on the way.
+        source: sources are made smaller over areas, as published.
+    """
+    matrices = squares.to_crop()
+
+    def crops() -> Iterator[Picture]:
+        for number, picture in enumerate(video_frames(path, len(found))):
+            if found[number]:
+                yield network_image(crop_image(picture, matrices[number]), area=source)
+
+    total = int(found.sum())
+    motion = extractor(crops(), lambda done: progress(f"reading the motion of {path.name}", done, total))
+    places = np.cumsum(found) - 1
+    return pick(motion, places[held_frames(found)])
+
+
+def drive_by_video(
+    path: Path, choice: Choice, options: LivePortraitOptions, extractor: Extractor, progress: Progress
+) -> DrivingTake:
+    """The motion of a driving video.
+
+    Ours follows the face with a calm upright window and says afterwards what the parameters are in one window for the
+    whole take. As published, one fixed box is cut out, the mean over all frames; or whole frames are squeezed to a
+    square, if they are square already and ``crop_driver`` is off.
+
+    Raises:
+        InputError: it cannot be read.
+        NoFaceError: no face in any frame.
+    """
+    followed, size = look_at_video(path, choice, f"finding the face in {path.name}", progress)
+    faces = followed.faces[0]
+    found = faces.found
+    if options.official:
+        motion = _official_motion(path, faces, size, options, extractor, progress)
+    else:
+        squares = _window(faces, followed, options)
+        motion = motion_of_video(path, squares, found, extractor, progress, source=False)
+        motion = in_square(motion, squares, median_square(squares))
+    return DrivingTake(
+        motion=motion,
+        times=followed.times,
+        eyes=faces.eyes,
+        lip=faces.lip,
+        found=found,
+        cuts=followed.cuts,
+        still=len(found) == 1,
+    )
+
+
+def _window(faces: Faces, followed: Followed, options: LivePortraitOptions) -> Square:
+    squares = place(faces.square, options.driver_placement).upright()
+    return smooth_squares(squares, followed.times, followed.cuts, 1.0)
+
+
+def _official_motion(
+    path: Path,
+    faces: Faces,
+    size: tuple[int, int],
+    options: LivePortraitOptions,
+    extractor: Extractor,
+    progress: Progress,
+) -> Motion:
+    matrix = None
+    if options.crop_driver or size[0] != size[1]:
+        box = place(faces.square, options.driver_placement).upright().box()
+        matrix = box_to_crop(box[faces.found].mean(0), FACE_SIZE)
+    total = len(faces)
+
+    def pictures() -> Iterator[Picture]:
+        for picture in video_frames(path, total):
+            yield network_image(picture if matrix is None else crop_image(picture, matrix), area=False)
+
+    return extractor(pictures(), lambda done: progress(f"reading the motion of {path.name}", done, total))
+
+
+def drive_by_picture(
+    picture: Picture, landmarks: NDArray[Any], options: LivePortraitOptions, extractor: Extractor
+) -> DrivingTake:
+    """The motion of one driving picture (H, W, 3) uint8 with landmarks (478, 2) px."""
+    faces = Faces.of(landmarks[None])
+    squeezed = options.official and not options.crop_driver and picture.shape[0] == picture.shape[1]
+    if not squeezed:
+        square = place(faces.square, options.driver_placement).upright()
+        picture = crop_image(picture, square.to_crop()[0])
+    motion = extractor([network_image(picture, area=False)])
+    return DrivingTake(motion, np.zeros(1), faces.eyes, faces.lip, faces.found, still=True)
+
+
+def drive_by_pictures(
+    pictures: Iterable[tuple[Picture, NDArray[Any]]],
+    times: NDArray[np.float64],
+    found: NDArray[np.bool_],
+    extractor: Extractor,
+    done: Callable[[int], None],
+) -> DrivingTake:
+    """The motion of rendered frames, whose landmarks are known.
+
+    Args:
+        pictures: (picture (256, 256, 3) uint8, landmarks (478, 2) px) of each frame, streamed.
+        times: (T,) seconds.
+        found: (T,) bool, where the take that was rendered has a face.
+        extractor: the network.
+        done: told how many frames are done.
+    """
+    looked: list[tuple[int, Faces]] = []
+
+    def shown() -> Iterator[Picture]:
+        for number, (picture, landmarks) in enumerate(pictures):
+            looked.append((number, Faces.of(landmarks[None])))
+            if picture.shape[0] != NETWORK_SIZE:
+                picture = network_image(picture, area=True)
+            yield picture
+
+    motion = extractor(shown(), done)
+    faces = Faces.join(looked, len(times))
+    return DrivingTake(motion, times, faces.eyes, faces.lip, found, still=len(times) == 1)

@@ -1,0 +1,222 @@
+"""Where the networks of LivePortrait come from, and what they run on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omote.errors import FormatError, InputError, WeightsError
+from omote.models.liveportrait import (
+    BASE_FILES,
+    RETARGETING_FILE,
+    AppearanceConfig,
+    DenseMotionConfig,
+    GeneratorConfig,
+    LivePortraitConfig,
+    LivePortraitNets,
+    MotionConfig,
+    RetargetingConfig,
+    WarpingConfig,
+)
+from omote.models.seeded import fill_seeded
+from omote.weights import load_safetensors, load_set, load_torch_checkpoint, read_description
+from omote.weights.nesting import unflatten
+
+SEEDED = "seeded:"
+RANDOM_NOTE = "random weights: the result shows the machinery, not a face"
+CONFIG_FILE = "config.json"
+"""In a folder of weights: the sizes of the networks, as `config_json` writes them; without it they are as published."""
+
+_FOLDERS = (
+    "",
+    "base_models",
+    "retargeting_models",
+    "liveportrait/base_models",
+    "liveportrait/retargeting_models",
+)
+_PARTS = {
+    "appearance": AppearanceConfig,
+    "motion": MotionConfig,
+    "warping": WarpingConfig,
+    "generator": GeneratorConfig,
+    "dense_motion_params": DenseMotionConfig,
+    "stitching": RetargetingConfig,
+    "eye": RetargetingConfig,
+    "lip": RetargetingConfig,
+}
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What the networks run on.
+
+    Attributes:
+        device: of all networks.
+        dtype: of the warping network and the generator; all else stays float32, because less precision in the motion
+            extractor is seen as jitter.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+def choose_processor() -> Processor:
+    """CUDA in bfloat16 where it has it, else in float32; otherwise the CPU in float32.
+
+    Half precision of 16 bits (float16) is never chosen: on some cards it gives black pictures. Apple's MPS has no
+    sampling of volumes.
+    """
+    if torch.cuda.is_available():
+        return Processor(
+            torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        )
+    return Processor(torch.device("cpu"), torch.float32)
+
+
+def is_seeded(weights: str | Path | None) -> bool:
+    """Whether random weights are asked for."""
+    return isinstance(weights, str) and weights.startswith(SEEDED)
+
+
+def check_weights(weights: str | Path | None) -> None:
+    """Refuse what names no weights, before anything slow begins; files are not opened.
+
+    Raises:
+        InputError: a seed that is no number.
+        WeightsError: a folder or a file in it that is not there, or published weights that are not on this machine.
+    """
+    from omote.weights import locate_set
+
+    if is_seeded(weights):
+        _seed_of(str(weights))
+    elif weights is None:
+        locate_set("liveportrait")
+    else:
+        _files_in(Path(weights))
+
+
+def load_nets(weights: str | Path | None = None) -> LivePortraitNets:
+    """All networks, in evaluation mode and without gradients.
+
+    Args:
+        weights: None for the published ones in the cache (`omote weights get liveportrait`); a folder that holds the
+            five files of `BASE_FILES` and `RETARGETING_FILE` as ``.safetensors`` or ``.pth``, in it or in the published
+            folders below, of the sizes in its ``config.json`` if it has one; or "seeded:N" for random weights by the
+            rule of `omote.models.seeded`, which show the machinery and not a face.
+
+    Raises:
+        InputError: a seed that is no number.
+        WeightsError: files that are missing, damaged or of other networks.
+        FormatError: a damaged ``config.json``.
+    """
+    if is_seeded(weights):
+        nets = _seeded(_seed_of(str(weights)))
+    elif weights is None:
+        nets = LivePortraitNets.from_published(load_set("liveportrait"))
+    else:
+        folder = Path(weights)
+        found = {name: _tensors(path) for name, path in _files_in(folder).items()}
+        nets = LivePortraitNets.from_published(found, _config_in(folder))
+    return nets.eval().requires_grad_(False)
+
+
+def _seed_of(weights: str) -> int:
+    number = weights.removeprefix(SEEDED)
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise InputError(f"'{weights}' is no seed", where="--weights", remedy="Write seeded:0.")
+    return int(number)
+
+
+def _seeded(seed: int) -> LivePortraitNets:
+    with torch.device("meta"):
+        nets = LivePortraitNets()
+    nets.to_empty(device="cpu")
+    for network in nets.children():
+        fill_seeded(network, seed)
+    return nets
+
+
+def _files_in(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        remedy = "Give the folder of the five model files, or seeded:0 for random weights."
+        raise WeightsError("there is no such folder", where=folder, remedy=remedy)
+    found = {}
+    for name in (*BASE_FILES, RETARGETING_FILE):
+        places = [
+            folder / place / (name + suffix) for place in _FOLDERS for suffix in (".safetensors", ".pth")
+        ]
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            remedy = f"All five are needed: {', '.join((*BASE_FILES, RETARGETING_FILE))}."
+            raise WeightsError(f"holds no {name}.safetensors or .pth", where=folder, remedy=remedy)
+        found[name] = path
+    return found
+
+
+def _tensors(path: Path) -> Mapping[str, Any]:
+    if path.suffix == ".pth":
+        held: Mapping[str, Any] = load_torch_checkpoint(path)
+        return held
+    tensors = load_safetensors(path)
+    with suppress(WeightsError):  # not a file of our cache: then nothing was flattened
+        stored = read_description(path)
+        if stored is not None and stored.nested:
+            return unflatten(tensors)
+    return tensors
+
+
+def _config_in(folder: Path) -> LivePortraitConfig | None:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return None
+    try:
+        return config_from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError("cannot be read", where=path) from error
+    except (FormatError, InputError) as error:
+        raise type(error)(error.what, where=path, remedy=error.remedy) from error
+
+
+def config_from_json(text: str) -> LivePortraitConfig:
+    """The sizes of networks from what `config_json` wrote; what is absent is as published.
+
+    Raises:
+        FormatError: damaged, or an option that is not known.
+        InputError: sizes that do not fit together.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise FormatError("is no JSON") from error
+    return LivePortraitConfig(**_known(LivePortraitConfig, values))
+
+
+def _known(kind: Any, values: Any) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise FormatError(f"the sizes of {kind.__name__} are no object")
+    names = {one.name for one in fields(kind)}
+    made = {}
+    for name, value in values.items():
+        if name not in names:
+            raise FormatError(f"the option {str(name)[:80]} is not known")
+        if name in _PARTS:
+            part = _PARTS[name]
+            try:
+                value = part(**_known(part, value))
+            except TypeError as error:
+                raise FormatError(f"the sizes of {name} do not fit") from error
+        made[name] = tuple(value) if isinstance(value, list) else value
+    return made
+
+
+def config_json(config: LivePortraitConfig) -> str:
+    """The sizes of networks, for a folder's ``config.json``."""
+    from dataclasses import asdict
+
+    return json.dumps(asdict(config), indent=1)

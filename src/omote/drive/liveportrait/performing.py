@@ -1,0 +1,257 @@
+"""From what a source's face is and what a driver does to the keypoints of every frame, ours or as published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omote.drive.liveportrait.composing import compose, expression_gain, eyes_apart
+from omote.drive.liveportrait.composition import compose_image, compose_video, neutral_expression
+from omote.drive.liveportrait.driving import DrivingTake, at_times
+from omote.drive.liveportrait.edits import set_lips, silence_lips
+from omote.drive.liveportrait.finishing import eye_holding, finish, lip_normalizing
+from omote.drive.liveportrait.offsets import Mlps, lip_offsets, stitch
+from omote.drive.liveportrait.options import Ratios
+from omote.drive.liveportrait.reference import choose_reference, reference_motion
+from omote.drive.liveportrait.regions import LIP_POINTS
+from omote.drive.liveportrait.settings import FRIENDLY, LivePortraitOptions
+from omote.drive.liveportrait.sliders import edit_keypoints, edit_motion
+from omote.drive.liveportrait.smoothing import EXPRESSION_TAU, smooth_motion, smooth_over_time
+from omote.errors import InputError
+from omote.models.liveportrait.keypoints import Motion
+
+Array = NDArray[Any]
+
+_WIDEST = 0.8
+"""Of the ratios that the small networks were made for."""
+
+
+@dataclass(frozen=True)
+class Still:
+    """What a source's face is: of a photo (S = 1), or of the S frames of a video.
+
+    Attributes:
+        motion: S frames.
+        eyes: (S, 2) close ratios.
+        lip: (S, 1).
+        times: (S,) seconds.
+        found: (S,) bool.
+        cuts: frames that begin a new shot.
+        video: it is a video's.
+    """
+
+    motion: Motion
+    eyes: Tensor
+    lip: Tensor
+    times: NDArray[np.float64]
+    found: NDArray[np.bool_]
+    cuts: tuple[int, ...] = ()
+    video: bool = False
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Keypoints for the renderer; about 500 bytes a frame.
+
+    Attributes:
+        source: (T, 21, 3), or (1, 21, 3) of a photo.
+        driving: (T, 21, 3).
+        reference: the driver's frame that the motion starts from; None without a driver or where it is in no frame.
+    """
+
+    source: Tensor
+    driving: Tensor
+    reference: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.driving)
+
+
+def perform(face: Still, take: DrivingTake | None, options: LivePortraitOptions, mlps: Mlps) -> Moved:
+    """The keypoints of every frame.
+
+    Args:
+        face: of the source.
+        take: what drives it, at the moments of the result: for a video those of its own frames. None: edits alone.
+        options: how.
+        mlps: the small networks.
+
+    Raises:
+        InputError: retargeting asks for ratios that a template does not have, or for a frame that is not there.
+        NoFaceError: the reference frame has no face.
+    """
+    with torch.no_grad():
+        return _official(face, take, options, mlps) if options.official else _ours(face, take, options, mlps)
+
+
+def _ours(face: Still, take: DrivingTake | None, options: LivePortraitOptions, mlps: Mlps) -> Moved:
+    source = face.motion
+    if face.video:
+        source = smooth_motion(source, face.times, options.smooth, cuts=face.cuts, lip=face.lip)
+    points = source.points()
+    moved, reference = source, None
+    if take is not None:
+        calm = options.driving_option == FRIENDLY[0]
+        driving = take.motion
+        reference = choose_reference(take, source, face.eyes, face.lip, _reference_of(take, options))
+        if not take.still:
+            driving = smooth_motion(
+                driving, take.times, options.smooth, cuts=take.cuts, lip=take.lip, calm=calm
+            )
+        start = reference_motion(replace(take, motion=driving), reference)
+        moved = compose(
+            source,
+            driving,
+            start,
+            regions=options.taken(still=take.still),
+            relative=options.relative,
+            strength=options.multiplier,
+            gain=expression_gain(source, start) if calm and take.own_shape else 1.0,
+        )
+    if options.silence:
+        moved = _silent(moved)
+    if options.edits:
+        moved = edit_motion(moved, options.sliders)
+    x_d = moved.points()
+    x_d = x_d + _openness(face, source, points, take, reference, options, mlps)
+    x_d = stitch(points, x_d, mlps.stitching) if options.stitching else x_d
+    return Moved(points, x_d, reference)
+
+
+def _reference_of(take: DrivingTake, options: LivePortraitOptions) -> Any:
+    return "neutral" if take.still and options.reference == "auto" else options.reference
+
+
+def _silent(moved: Motion) -> Motion:
+    """A motion whose lips are at rest."""
+    exp = moved.exp.clone()
+    lips = list(LIP_POINTS)
+    exp[:, lips] = neutral_expression(exp)[:, lips]
+    return replace(moved, exp=exp)
+
+
+def _openness(
+    face: Still,
+    source: Motion,
+    points: Tensor,
+    take: DrivingTake | None,
+    reference: int | None,
+    options: LivePortraitOptions,
+    mlps: Mlps,
+) -> Tensor:
+    """(T or 1, 21, 3) what opens and closes eyes and lips, on top of the motion.
+
+    Retargeting corrects what the motion itself leaves open: the source's openness, as the driver's change alone makes
+    it, is brought to the driver's.
+    """
+    total = torch.zeros_like(points)
+    own = Ratios(source_eyes=face.eyes, source_lip=face.lip)
+    composition = options.composition
+    sliders = options.sliders
+    if take is not None and options.eye_retargeting:
+        wanted = _needed(take.eyes, "eye")
+        now = _after(face.eyes, wanted, reference, "eyes", take, options)
+        total = total + eyes_apart(source, points, now, wanted, mlps.eye)
+    if take is not None and options.lip_retargeting:
+        wanted = _needed(take.lip, "lip")
+        now = _after(face.lip, wanted, reference, "lips", take, options)
+        total = total + lip_offsets(points, now, wanted, mlps.lip)
+    if take is not None and options.normalize_lip and options.relative:
+        total = total + lip_normalizing(points, composition, mlps, own)
+    if options.hold_eyes and face.video:
+        total = total + eye_holding(points, composition, mlps, own)
+    if sliders.eye_ratio is not None:
+        wanted = torch.full_like(face.eyes, sliders.eye_ratio)
+        total = total + eyes_apart(source, points, face.eyes, wanted, mlps.eye)
+    lip_ratio = sliders.lip_ratio if options.lip_ratio is None else options.lip_ratio
+    if lip_ratio is not None:
+        offsets = lip_offsets(points, face.lip, torch.full_like(face.lip, lip_ratio), mlps.lip)
+        total = total + _smoothed(offsets, face, options)
+    return total
+
+
+def _needed(ratios: Tensor | None, name: str) -> Tensor:
+    if ratios is None:
+        what = f"{name} retargeting needs the openness of the driver, which this template does not hold"
+        raise InputError(what, remedy="Templates of the animal pipeline have none; leave the option out.")
+    return ratios
+
+
+def _after(
+    own: Tensor,
+    theirs: Tensor,
+    reference: int | None,
+    region: str,
+    take: DrivingTake,
+    options: LivePortraitOptions,
+) -> Tensor:
+    """(T, n) how open the source is once the driver's motion is on it."""
+    if not options.relative or reference is None or region not in options.taken(still=take.still):
+        return own.expand(len(theirs), -1)
+    change = theirs - theirs[reference : reference + 1]
+    return (own + options.multiplier * change).clamp(0, _WIDEST)
+
+
+def _smoothed(offsets: Tensor, face: Still, options: LivePortraitOptions) -> Tensor:
+    if not face.video:
+        return offsets
+    rows = offsets.reshape(len(offsets), -1).double().numpy()
+    rows = smooth_over_time(rows, face.times, EXPRESSION_TAU * options.smooth, face.cuts)
+    return torch.from_numpy(rows).to(offsets).reshape(offsets.shape)
+
+
+def _official(face: Still, take: DrivingTake | None, options: LivePortraitOptions, mlps: Mlps) -> Moved:
+    """As published."""
+    points, composition = face.motion.points(), options.composition
+    if take is None:
+        return Moved(points, _edited(face, points, options, mlps))
+    if options.edits:
+        what = "edits of driven frames do not exist in the official mode"
+        raise InputError(what, where="--compat", remedy="Leave out the driver or --compat official.")
+    if face.video:
+        motion = compose_video(face.motion, take.motion, composition, still=take.still)
+    else:
+        motion = compose_image(face.motion, take.motion, composition, still=take.still)
+    count = len(motion)
+    points = points[:count]
+
+    def rows(values: Tensor | None) -> Tensor | None:
+        return values if values is None or len(values) == 1 else values[:count]
+
+    ratios = Ratios(rows(face.eyes), rows(face.lip), rows(take.eyes), rows(take.lip))
+    x_d = finish(points, motion.points(), composition, mlps, ratios, video_source=face.video)
+    return Moved(points, x_d, 0)
+
+
+def _edited(face: Still, points: Tensor, options: LivePortraitOptions, mlps: Mlps) -> Tensor:
+    if options.silence:
+        return silence_lips(face.motion, mlps, stitching=options.stitching)
+    if options.lip_ratio is not None:
+        return set_lips(points, face.lip, options.lip_ratio, mlps, stitching=options.stitching)
+    return edit_keypoints(
+        face.motion, options.sliders, mlps, face.eyes, face.lip, stitching=options.stitching
+    )
+
+
+def at_moments(take: DrivingTake, moments: Array, reference: Any) -> tuple[DrivingTake, Any]:
+    """A take at other moments, and the reference counted in them.
+
+    Args:
+        take: the driver.
+        moments: (N,) seconds from its first frame.
+        reference: as in the options; a frame's number becomes that of the nearest moment.
+
+    Raises:
+        InputError: a frame that the take does not have.
+    """
+    if isinstance(reference, int):
+        if not 0 <= reference < len(take):
+            what = f"the driver has no frame {reference}"
+            raise InputError(what, where="--reference", remedy=f"It has {len(take)}, counted from 0.")
+        reference = int(np.argmin(np.abs(moments - take.elapsed[reference])))
+    return at_times(take, moments), reference

@@ -1,0 +1,152 @@
+"""LivePortrait from files to frames.
+
+::
+
+    engine = LivePortrait(load_nets(), LivePortraitOptions())
+    source = engine.photo(picture, [landmarks])
+    take = engine.video_driver(Path("talk.mp4"))
+    moved = [engine.perform(source.faces[0], take, take.elapsed)]
+    for frame in engine.frames(source, moved):
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from omote.controls import IMPLICIT21
+from omote.drive.liveportrait.driving import DrivingTake, take_of_template
+from omote.drive.liveportrait.extraction import (
+    Extractor,
+    Progress,
+    drive_by_picture,
+    drive_by_pictures,
+    drive_by_video,
+)
+from omote.drive.liveportrait.offsets import Mlps
+from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
+from omote.drive.liveportrait.renderer import PlainRenderer, Renderer
+from omote.drive.liveportrait.settings import LivePortraitOptions
+from omote.drive.liveportrait.sources import PhotoSource, VideoSource
+from omote.drive.liveportrait.template import template_of
+from omote.drive.liveportrait.tracking import Choice
+from omote.errors import InputError
+from omote.models.liveportrait import LivePortraitNets
+from omote.performance import Performance
+
+Picture = NDArray[np.uint8]
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """Progress that nobody asked for."""
+
+
+class LivePortrait:
+    """Moves the faces of photos and videos.
+
+    Args:
+        nets: all networks, see `omote.drive.liveportrait.networks.load_nets`.
+        options: how; default `LivePortraitOptions()`.
+        renderer: draws the faces; default `PlainRenderer`.
+    """
+
+    def __init__(
+        self,
+        nets: LivePortraitNets,
+        options: LivePortraitOptions | None = None,
+        renderer: Renderer | None = None,
+    ) -> None:
+        self.options = options or LivePortraitOptions()
+        self.renderer = renderer or PlainRenderer(nets)
+        self._extractor = Extractor(nets.motion_extractor)
+        # The small networks run where the keypoints are.
+        self._mlps = Mlps(nets.stitching.cpu(), nets.eye.cpu(), nets.lip.cpu())
+
+    def photo(self, picture: Picture, landmarks: Sequence[NDArray[Any]]) -> PhotoSource:
+        """A photo (H, W, 3) uint8 RGB whose faces are given by their landmarks (478, 2) px."""
+        return PhotoSource.prepare(picture, landmarks, self.options, self._extractor, self.renderer)
+
+    def video(self, path: Path, choice: Choice = "largest", progress: Progress = _silent) -> VideoSource:
+        """A video as the source.
+
+        Raises:
+            InputError: it cannot be read.
+            NoFaceError: no face, or not the one asked for.
+        """
+        return VideoSource.prepare(path, choice, self.options, self._extractor, progress)
+
+    def video_driver(
+        self, path: Path, choice: Choice = "largest", progress: Progress = _silent
+    ) -> DrivingTake:
+        """A driving video.
+
+        Raises:
+            InputError: it cannot be read.
+            NoFaceError: no face, or not the one asked for.
+        """
+        return drive_by_video(path, choice, self.options, self._extractor, progress)
+
+    def picture_driver(self, picture: Picture, landmarks: NDArray[Any]) -> DrivingTake:
+        """A driving picture (H, W, 3) uint8 RGB with landmarks (478, 2) px."""
+        return drive_by_picture(picture, landmarks, self.options, self._extractor)
+
+    def take_driver(self, take: Performance, progress: Progress = _silent) -> DrivingTake:
+        """A performance: in IMPLICIT21 as it is, in rig controls performed by the embedded head and watched.
+
+        Raises:
+            InputError: controls that cannot be converted to FACS102.
+        """
+        if take.space == IMPLICIT21:
+            return take_of_template(template_of(take))
+        from omote.drive.liveportrait.performer import Performer
+
+        count = len(take)
+        times = np.asarray(take.times, np.float64)
+        found = np.asarray(take.confidence) > 0
+        performer = Performer(take, self.options)
+        return drive_by_pictures(
+            performer, times, found, self._extractor, lambda n: progress("performing the take", n, count)
+        )
+
+    def perform(self, face: Still, take: DrivingTake | None, moments: NDArray[np.float64]) -> Moved:
+        """The keypoints of one face at every frame.
+
+        Args:
+            face: of a source.
+            take: what drives it; None: edits alone.
+            moments: (T,) seconds from the driver's first frame at which there are frames. As published, frames are
+                paired by number instead, and this is not used.
+
+        Raises:
+            InputError: a reference or ratios that are not there, or nothing to do.
+            NoFaceError: the reference frame has no face.
+        """
+        options = self.options
+        if take is None:
+            if not options.edits:
+                raise InputError("nothing drives the source, and no slider is moved")
+        elif not options.official:
+            take, reference = at_moments(take, moments, options.reference)
+            options = replace(options, reference=reference)
+        return perform(face, take, options, self._mlps)
+
+    def frames(self, source: PhotoSource | VideoSource, moved: Sequence[Moved]) -> Iterator[Picture]:
+        """The frames (H, W, 3) uint8 RGB; memory does not grow with their number.
+
+        Args:
+            source: a photo or a video.
+            moved: one a face, all of one length.
+
+        Raises:
+            InputError: not one a face, or other lengths.
+        """
+        if len(moved) != len(source.faces) or len({len(one) for one in moved}) != 1:
+            what = f"got motions of {[len(one) for one in moved]} frames for {len(source.faces)} faces"
+            raise InputError(what, remedy="Give one a face, all of one length.")
+        return source.frames(moved, self.options, self.renderer)

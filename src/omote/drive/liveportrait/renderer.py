@@ -1,0 +1,79 @@
+"""Pictures from keypoints: the one place where the large networks run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omote.checks import check_shape
+from omote.drive.liveportrait.networks import Processor, choose_processor
+from omote.models.liveportrait import LivePortraitNets
+from omote.models.liveportrait.keypoints import POINTS
+
+
+class Renderer(Protocol):
+    """Draws a source whose face has moved."""
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """What is computed once of each source image: its volume of features.
+
+        Args:
+            images: (B, 3, 256, 256) RGB in 0..1.
+        """
+
+    def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+        """(B, 3, 512, 512) RGB in 0..1, float32 on the CPU.
+
+        Args:
+            features: from `prepare`, of B sources or of 1 for all.
+            source: (B, 21, 3) keypoints of the source, or (1, 21, 3).
+            driving: (B, 21, 3) keypoints that it is to have.
+        """
+
+
+class PlainRenderer:
+    """The published arithmetic: F, then W and G.
+
+    Args:
+        nets: moved to the processor.
+        processor: default `choose_processor`.
+    """
+
+    def __init__(self, nets: LivePortraitNets, processor: Processor | None = None) -> None:
+        self._on = processor or choose_processor()
+        self._nets = nets.to(self._on.device)
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """(B, 32, 16, 64, 64) features; see `Renderer`."""
+        check_shape("images", images, "B", 3, "H", "W")
+        with torch.inference_mode():
+            features: Tensor = self._nets.appearance_feature_extractor(images.to(self._on.device))
+        return features
+
+    def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+        """(B, 3, 512, 512); see `Renderer`."""
+        check_shape("driving keypoints", driving, "B", POINTS, 3)
+        count, device = len(driving), self._on.device
+        features = features.expand(count, *features.shape[1:])
+        source = source.expand(count, POINTS, 3).to(device)
+        autocast = torch.autocast(device.type, self._on.dtype, enabled=self._on.dtype != torch.float32)
+        with torch.inference_mode(), autocast:
+            warped = self._nets.warping_module(features, driving.to(device), source)
+            image: Tensor = self._nets.spade_generator(warped.out)
+        return image.float().cpu()
+
+
+def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:
+    """(B, 3, H, W) float32 in 0..1 of (B, H, W, 3) uint8."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def to_pictures(images: Tensor) -> NDArray[np.uint8]:
+    """(B, H, W, 3) uint8 of (B, 3, H, W) in 0..1, cut off rather than rounded, as published."""
+    from omote.drive.liveportrait.paste import to_bytes
+
+    return to_bytes(images.permute(0, 2, 3, 1).numpy())

@@ -1,0 +1,198 @@
+"""Photos and videos that are animated: their faces, what is computed of them once, and the pictures they become."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from omote.drive.liveportrait.crops import crop_image, network_image
+from omote.drive.liveportrait.extraction import (
+    Extractor,
+    Progress,
+    look_at_video,
+    motion_of_video,
+    video_frames,
+)
+from omote.drive.liveportrait.framing import Faces, place, smooth_squares
+from omote.drive.liveportrait.paste import Paste
+from omote.drive.liveportrait.performing import Moved, Still
+from omote.drive.liveportrait.renderer import Renderer, to_pictures, to_tensor
+from omote.drive.liveportrait.settings import LivePortraitOptions
+from omote.drive.liveportrait.tracking import Choice
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PhotoSource:
+    """A photo that is ready to move.
+
+    Attributes:
+        picture: (H, W, 3) uint8 RGB.
+        faces: what its faces are.
+        features: of each face, from the renderer.
+        crops: of each face, (512, 512, 3) uint8.
+        pastes: of each face, where it goes.
+    """
+
+    picture: Picture
+    faces: tuple[Still, ...]
+    features: tuple[Tensor, ...]
+    crops: tuple[Picture, ...]
+    pastes: tuple[Paste, ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        picture: Picture,
+        landmarks: Sequence[NDArray[Any]],
+        options: LivePortraitOptions,
+        extractor: Extractor,
+        renderer: Renderer,
+    ) -> PhotoSource:
+        """Look at a photo.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB, of any size.
+            landmarks: (478, 2) px of each face.
+            options: the crop.
+            extractor: the motion extractor.
+            renderer: computes the features.
+        """
+        stills, features, crops, pastes = [], [], [], []
+        size = (picture.shape[1], picture.shape[0])
+        for marks in landmarks:
+            faces = Faces.of(np.asarray(marks)[None])
+            matrix = place(faces.square, options.source_placement).to_crop()[0]
+            crop = crop_image(picture, matrix)
+            small = network_image(crop, area=True)
+            motion = extractor([small])
+            stills.append(Still(motion, faces.eyes, faces.lip, np.zeros(1), faces.found))
+            features.append(renderer.prepare(to_tensor(small[None])))
+            crops.append(crop)
+            pastes.append(Paste(matrix, size))
+        return cls(picture, tuple(stills), tuple(features), tuple(crops), tuple(pastes))
+
+    def frames(
+        self, moved: Sequence[Moved], options: LivePortraitOptions, renderer: Renderer
+    ) -> Iterator[Picture]:
+        """The frames (H, W, 3) uint8 at the photo's own size, or the first face's crop where nothing is pasted."""
+        count = max(len(one) for one in moved)
+        for start in range(0, count, options.batch):
+            made = []
+            for features, one in zip(self.features, moved, strict=True):
+                made.append(
+                    to_pictures(
+                        renderer.render(features, one.source, one.driving[start : start + options.batch])
+                    )
+                )
+            for number in range(len(made[0])):
+                if not options.paste_back:
+                    yield made[0][number]
+                    continue
+                frame = self.picture
+                for paste, faces in zip(self.pastes, made, strict=True):
+                    frame = paste(frame, faces[number])
+                yield frame
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """A video that is ready to move; its frames are decoded again when they are needed.
+
+    Attributes:
+        path: the file.
+        size: (width, height) px of its frames.
+        times: (T,) seconds.
+        faces: what its faces are over time.
+        matrices: of each face, (T, 3, 3) from frame to crop pixels.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    times: NDArray[np.float64]
+    faces: tuple[Still, ...]
+    matrices: tuple[NDArray[np.float32], ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        path: Path,
+        choice: Choice,
+        options: LivePortraitOptions,
+        extractor: Extractor,
+        progress: Progress,
+    ) -> VideoSource:
+        """Look at a video, twice: for its faces, then for their motion.
+
+        Raises:
+            InputError: it cannot be read.
+            NoFaceError: no face, or not the one asked for.
+        """
+        followed, size = look_at_video(path, choice, f"finding the face in {path.name}", progress)
+        stills, matrices = [], []
+        for faces in followed.faces:
+            squares = place(faces.square, options.source_placement)
+            if not options.official:
+                squares = smooth_squares(squares, followed.times, followed.cuts, options.smooth)
+            motion = motion_of_video(path, squares, faces.found, extractor, progress, source=True)
+            still = Still(
+                motion, faces.eyes, faces.lip, followed.times, faces.found, followed.cuts, video=True
+            )
+            stills.append(still)
+            matrices.append(squares.to_crop())
+        return cls(path, size, followed.times, tuple(stills), tuple(matrices))
+
+    def frames(
+        self, moved: Sequence[Moved], options: LivePortraitOptions, renderer: Renderer
+    ) -> Iterator[Picture]:
+        """The frames at the video's own size; a face is left as it is where it was not found."""
+        count = max(len(one) for one in moved)
+        waiting: list[Picture] = []
+        start = 0
+        with closing(video_frames(self.path, count)) as frames:  # type: ignore[type-var]
+            for picture in frames:
+                waiting.append(picture)
+                if len(waiting) == options.batch:
+                    yield from self._batch(waiting, start, moved, options, renderer)
+                    start, waiting = start + len(waiting), []
+        if waiting:
+            yield from self._batch(waiting, start, moved, options, renderer)
+
+    def _batch(
+        self,
+        pictures: list[Picture],
+        start: int,
+        moved: Sequence[Moved],
+        options: LivePortraitOptions,
+        renderer: Renderer,
+    ) -> Iterator[Picture]:
+        results = list(pictures)
+        for index, (face, matrices, one) in enumerate(zip(self.faces, self.matrices, moved, strict=True)):
+            if index and not options.paste_back:
+                break
+            shown = [n for n in range(len(pictures)) if face.found[start + n]]
+            crops = [crop_image(pictures[n], matrices[start + n]) for n in range(len(pictures))]
+            if not options.paste_back:
+                results = list(crops)
+            if not shown:
+                continue
+            small = np.stack([network_image(crops[n], area=True) for n in shown])
+            at = torch.tensor(shown) + start
+            made = to_pictures(
+                renderer.render(renderer.prepare(to_tensor(small)), one.source[at], one.driving[at])
+            )
+            for n, picture in zip(shown, made, strict=True):
+                if options.paste_back:
+                    results[n] = Paste(matrices[start + n], self.size)(results[n], picture)
+                else:
+                    results[n] = picture
+        yield from results
