@@ -248,6 +248,7 @@ def test_damaged_and_swollen_files(small_set: WeightSet, tmp_path: Path) -> None
             packed_again(zeros, zipfile.ZIP_DEFLATED),
             packed_again(zeros, zipfile.ZIP_STORED, double=True),
         ],
+        "File is not a zip file": [good[:-30]],
         "not a sound safetensors file": [(tmp_path / "a").read_bytes()[:-40], b"\xff" * 7 + b"\0{}"],
         "holds a list": [saved([torch.ones(2)])],
         "larger than the file": [saved({"a": torch.ones(1).expand(10**6, 10**6)})],

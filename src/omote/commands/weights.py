@@ -166,6 +166,8 @@ class WeightsImportArgs:
                 console.error(str(one.error))
             elif one.stored is not None:
                 whence = "" if one.source is None else f" from {one.source}"
+                if one.status == "already here" and one.source is not None:
+                    whence = f", the same as {one.source}"
                 console.say(f"{name}: {one.status}{whence} ({bytes_are(one.published)})")
             else:
                 console.say(f"{name}: missing; it is {one.file.origins[0].path} at {one.owner.page}")

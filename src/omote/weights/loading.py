@@ -80,11 +80,11 @@ def is_safetensors(path: Path) -> bool:
 
 def _check_archive(path: Path) -> None:
     """Refuse zip archives that unpack to more than their own size."""
-    if not zipfile.is_zipfile(
-        path
-    ):  # the old format has no archive: torch reads just the bytes that it claims
-        return
     try:
+        with path.open("rb") as file:
+            is_archive = file.read(2) == b"PK"  # as torch decides it
+        if not is_archive:  # the old format: torch reads just the bytes that there are
+            return
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
