@@ -66,7 +66,8 @@ class ParityArgs:
         else:
             for result in results:
                 _show(result)
-            _summarise(results, time.perf_counter() - started)
+            if any(result.cases for result in results):
+                _summarise(results, time.perf_counter() - started)
         return 0 if all(result.passed for result in results) else 1
 
 
@@ -103,8 +104,6 @@ def _verdict(problems: list[str] | tuple[str, ...]) -> str:
 
 
 def _summarise(results: list[FolderResult], seconds: float) -> None:
-    import resource
-
     cases: list[CaseResult] = [case for result in results for case in result.cases]
     outputs = [row for case in cases for row in case.rows]
     failed = [case.case for case in cases if not case.passed]
@@ -112,11 +111,9 @@ def _summarise(results: list[FolderResult], seconds: float) -> None:
         f"network {name}" for result in results for name, problems in result.networks.items() if problems
     ]
     failed += [str(result.folder) for result in results if result.problem is not None]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    words = f"{len(cases)} cases, {len(outputs)} outputs in {seconds:.0f} s, at most {peak:.0f} MB"
+    words = f"{len(cases)} cases, {len(outputs)} outputs in {seconds:.0f} s"
     if failed:
-        console.say(
-            f"FAIL: {len(failed)} of {words}: {', '.join(failed[:8])}{' ...' if len(failed) > 8 else ''}"
-        )
+        names = f"{', '.join(failed[:8])}{' ...' if len(failed) > 8 else ''}"
+        console.say(f"FAIL ({len(failed)}): {names}; {words}")
     else:
         console.say(f"pass: {words}")

@@ -285,7 +285,7 @@ def _piece(entry: Mapping[str, Any], file: Any, where: str) -> Piece:
     return Piece(
         file=name,
         key=_text(entry.get("key"), f"{where}: key"),
-        slice=None if text is None else _text(text, f"{where}: slice"),
+        slice=None if text in (None, "whole") else _text(text, f"{where}: slice"),
         shape=_shape(entry["shape"], where) if entry.get("shape") is not None else None,
     )
 

@@ -10,9 +10,9 @@ from omote.errors import FormatError
 Index = int | slice | EllipsisType | None
 
 _LONGEST = 1000
-_NUMBER = r"\s*([+-]?\d{1,12})?\s*"
+_NUMBER = r"\s*([+-]?[0-9]{1,12})?\s*"
 _RANGE = re.compile(f"{_NUMBER}:{_NUMBER}(?::{_NUMBER})?")
-_ONE = re.compile(r"\s*([+-]?\d{1,12})\s*")
+_ONE = re.compile(r"\s*([+-]?[0-9]{1,12})\s*")
 
 
 def parse_slice(text: str) -> tuple[Index, ...]:

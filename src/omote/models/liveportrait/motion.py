@@ -33,7 +33,7 @@ class MotionExtractor(nn.Module):
         """What the face does, as the network says it.
 
         Args:
-            image: (B, 3, H, W) RGB in 0..1; H and W multiples of 32, published 256.
+            image: (B, 3, H, W) RGB in 0..1; H and W at least 32, published 256.
 
         Returns:
             ``pitch``, ``yaw``, ``roll`` (B, num_bins) logits over bins of 3 degrees; ``t`` (B, 3) translation;
@@ -45,8 +45,8 @@ class MotionExtractor(nn.Module):
         """
         check_shape("image", image, "B", 3, "H", "W")
         height, width = image.shape[2:]
-        if height % _SMALLEST_SIDE or width % _SMALLEST_SIDE or not height or not width:
-            what = f"got {height} x {width} pixels, expected multiples of {_SMALLEST_SIDE}"
+        if min(height, width) < _SMALLEST_SIDE:
+            what = f"got {height} x {width} pixels, expected at least {_SMALLEST_SIDE} each way"
             raise InputError(what, where="image")
         found: dict[str, Tensor] = self.detector(image)
         return found
