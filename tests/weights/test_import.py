@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -353,6 +352,7 @@ def test_a_full_disk_is_told_before_and_during(
 
 @pytest.mark.skipif(os.name == "nt", reason="needs limits on file sizes")
 def test_a_write_that_fails_leaves_nothing(official: Path, home: Path) -> None:
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
     try:
