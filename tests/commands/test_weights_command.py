@@ -147,3 +147,11 @@ def test_wrong_names_and_places(tmp_path: Path, capsys: pytest.CaptureFixture[st
         err = capsys.readouterr().err
         assert says in err
         assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["list", "get", "import", "verify", "fetch"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["weights", command, "--help"])
+    assert caught.value.code == 0
+    assert f"Examples:\n  omote weights {command}" in capsys.readouterr().out

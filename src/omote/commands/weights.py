@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -264,6 +265,11 @@ class WeightsFetchArgs:
         return 0
 
 
+def _subcommand(name: str, form: type) -> Any:
+    """A subcommand whose help keeps the examples of its docstring."""
+    return tyro.conf.subcommand(name, description=inspect.getdoc(form))
+
+
 @dataclass(frozen=True)
 class WeightsArgs:
     """The model files: list them, check them, get the missing ones, or import what you have.
@@ -276,11 +282,11 @@ class WeightsArgs:
     """
 
     command: (
-        Annotated[WeightsListArgs, tyro.conf.subcommand("list")]
-        | Annotated[WeightsGetArgs, tyro.conf.subcommand("get")]
-        | Annotated[WeightsImportArgs, tyro.conf.subcommand("import")]
-        | Annotated[WeightsVerifyArgs, tyro.conf.subcommand("verify")]
-        | Annotated[WeightsFetchArgs, tyro.conf.subcommand("fetch")]
+        Annotated[WeightsListArgs, _subcommand("list", WeightsListArgs)]
+        | Annotated[WeightsGetArgs, _subcommand("get", WeightsGetArgs)]
+        | Annotated[WeightsImportArgs, _subcommand("import", WeightsImportArgs)]
+        | Annotated[WeightsVerifyArgs, _subcommand("verify", WeightsVerifyArgs)]
+        | Annotated[WeightsFetchArgs, _subcommand("fetch", WeightsFetchArgs)]
     )
 
     def run(self) -> int:
