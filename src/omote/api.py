@@ -75,13 +75,14 @@ def animate(
     """Make the face in a photo move.
 
     Args:
-        photo: an image file.
+        photo: an image file; for the engine liveportrait a video, too.
         driver: what moves it: a video or a photo (captured first), a file that `load` reads, a performance; several
             for several faces; None with one of the options ``preset``, ``score``, ``emotion`` and ``text``.
         output: what to make, by its suffix: a video (mp4, mov, mkv, webm), a looping image (gif, webp, apng), a picture
             (png, jpg), or without a suffix a folder of PNG frames.
         options: ``progress``, a function of (what is being done, steps done, steps in all or None), and the attributes
-            of `omote.animation.options.AnimateOptions`.
+            of `omote.animation.options.AnimateOptions`; with ``engine="liveportrait"`` also those of
+            `omote.drive.liveportrait.settings.LivePortraitOptions`.
 
     Returns:
         What was made: path, frames, fps, duration, size, ...
@@ -93,6 +94,7 @@ def animate(
         FormatError: a damaged take, certificate or key.
         WeightsError: the landmarker's model file is missing and cannot be fetched.
     """
+    from omote.animation.engines import LIVEPORTRAIT_NAMES
     from omote.animation.options import AnimateOptions, check_names
     from omote.animation.run import animate as run
 
@@ -100,9 +102,10 @@ def animate(
     check_names(options)
     if isinstance(options.get("face"), list):
         options["face"] = tuple(options["face"])
+    own = {name: options.pop(name) for name in LIVEPORTRAIT_NAMES if name in options}
     drivers: list[str | Path | Performance] = []
     if isinstance(driver, str | Path | Performance):
         drivers = [driver]
     elif driver is not None:
         drivers = list(driver)
-    return run(photo, drivers, output, AnimateOptions(**options), progress)
+    return run(photo, drivers, output, AnimateOptions(**options, liveportrait=own), progress)

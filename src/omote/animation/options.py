@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from omote.animation.engines import LIVEPORTRAIT_NAMES, check_engine
 from omote.edit.edit import set_controls
 from omote.edit.gaze import checked_gaze
 from omote.edit.names import weights_of
@@ -38,7 +39,9 @@ class AnimateOptions:
         face: which faces of the photo move: "largest", "all" (left to right as they are seen), or numbers counted
             from 0, largest first.
         driver_face: which face of a driving video or photo leads: "largest" or a number, largest first.
-        engine: name of the animating engine.
+        engine: name of the animating engine, "puppet" or "liveportrait".
+        liveportrait: what that engine alone knows, by the names of
+            `omote.drive.liveportrait.settings.LivePortraitOptions`.
         mode: "relative": the driver's motion is added to the face of the photo; "absolute": the face takes on the
             driver's. None: absolute for a single expression (a driver of one frame), else relative.
         reference: what the driver's motion is relative to: a frame of it, "first" or "neutral". None: the first frame
@@ -78,6 +81,7 @@ class AnimateOptions:
     face: FaceChoice | tuple[int, ...] = "largest"
     driver_face: Literal["largest"] | int = "largest"
     engine: str = "puppet"
+    liveportrait: Mapping[str, Any] = field(default_factory=dict)
     mode: Literal["relative", "absolute"] | None = None
     reference: Literal["first", "neutral"] | int | None = None
     regions: frozenset[str] | None = None
@@ -142,6 +146,7 @@ class AnimateOptions:
             raise InputError("give one of --frame, --time and --strip")
         if (self.certificate is None) != (self.key is None):
             raise InputError("--certificate and --key go together: a certificate and its private key")
+        check_engine(self)
         if not self.credentials and (self.certificate is not None or self.consent is not None):
             raise InputError(
                 "--consent, --certificate and --key are about Content Credentials",
@@ -186,7 +191,7 @@ def check_names(options: Mapping[str, Any]) -> None:
     Raises:
         InputError: one of them; names the nearest.
     """
-    known = [f.name for f in fields(AnimateOptions)]
+    known = [f.name for f in fields(AnimateOptions)] + list(LIVEPORTRAIT_NAMES)
     for name in options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -235,5 +240,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, Mapping):
-        return dict(sorted(value.items()))
+        return {name: _plain(inner) for name, inner in sorted(value.items())}
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     return list(value) if isinstance(value, tuple) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from omote.animation.options import FaceChoice
 from omote.errors import InputError
@@ -100,6 +100,35 @@ def parse_changes(texts: Sequence[str]) -> tuple[dict[str, float], tuple[str, ..
         except ValueError:
             others.append(text)
     return offsets, tuple(others)
+
+
+def parse_sliders(texts: Sequence[str]) -> Any:
+    """The values of --slider, "NAME=VALUE", as `omote.drive.liveportrait.sliders.Sliders`; None where there are none.
+
+    Raises:
+        InputError: a slider that does not exist, or a value outside its range.
+    """
+    from dataclasses import fields
+
+    from omote.drive.liveportrait.sliders import Sliders
+
+    if not texts:
+        return None
+    known = [one.name for one in fields(Sliders)]
+    values = {}
+    for text in texts:
+        name, _, value = (
+            text.replace(" ", "").replace("-", "_", text.partition("=")[0].count("-")).partition("=")
+        )
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            remedy = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            raise InputError(f"there is no slider '{name}'", where="--slider", remedy=remedy)
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise InputError(f"'{text}' is no NAME=VALUE", where="--slider") from None
+    return Sliders(**values)
 
 
 def parse_regions(text: str | None) -> frozenset[str] | None:

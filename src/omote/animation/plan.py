@@ -9,6 +9,7 @@ from typing import Any
 
 from omote import __version__
 from omote.animation.drivers import DriverLike, digest_of, name_of
+from omote.animation.engines import liveportrait_options
 from omote.animation.options import AnimateOptions, Kind, kind_of
 from omote.errors import InputError
 from omote.performance import Performance
@@ -36,7 +37,9 @@ class Job:
 
     @property
     def driver_names(self) -> list[str]:
-        """What drives, for people: "talk.mp4" or "preset smile"."""
+        """What drives, for people: "talk.mp4", "preset smile", or "sliders" where nothing does."""
+        if self.options.scripted is None and not self.drivers:
+            return ["sliders"]
         if self.options.scripted is not None:
             return [self.options.scripted]
         return [name_of(d) if isinstance(d, Performance) else Path(d).name for d in self.drivers]
@@ -55,18 +58,18 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
         OutputError: a file that cannot be written, or cannot be signed.
         FormatError: a damaged key or certificate.
     """
-    from omote.drive import ENGINES
     from omote.media.paths import check_readable
 
     kind = kind_of(output, options)
-    _check_photo(photo)
+    portrait = options.engine == "liveportrait"
+    _check_photo(photo, videos=portrait)
     if options.scripted is not None and drivers:
         raise InputError(
             f"{options.scripted} takes the place of a driver",
             where=_told(drivers[0]),
             remedy="Leave one or the other out.",
         )
-    if options.scripted is None and not drivers:
+    if options.scripted is None and not drivers and not (portrait and liveportrait_options(options).edits):
         raise InputError(
             "nothing drives the photo",
             where=photo,
@@ -75,8 +78,10 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
     for driver in drivers:
         _check_driver(driver)
     _check_take(drivers, options)
-    if options.engine not in ENGINES:
-        raise InputError(f"there is no engine '{options.engine}'", remedy=f"Engines: {', '.join(ENGINES)}.")
+    if portrait:
+        from omote.drive.liveportrait.networks import check_weights
+
+        check_weights(liveportrait_options(options).weights)
     files = [photo, *(Path(d) for d in drivers if not isinstance(d, Performance))]
     sound = [] if options.sound_from is None else [check_readable(options.sound_from)]
     if any(output.exists() and output.samefile(file) for file in files + sound):
@@ -90,13 +95,16 @@ def _told(driver: DriverLike) -> str:
     return name_of(driver) if isinstance(driver, Performance) else str(driver)
 
 
-def _check_photo(photo: Path) -> None:
+def _check_photo(photo: Path, *, videos: bool) -> None:
     from omote.media import classify
 
     kind = classify(photo)
     if kind == "video":
-        what = "this is a video; what is animated is a photo"
-        raise InputError(what, where=photo, remedy="The photo comes first: omote animate PHOTO DRIVER.")
+        if videos:
+            return
+        what = "this is a video; what this engine animates is a photo"
+        remedy = "The photo comes first: omote animate PHOTO DRIVER. Videos: --engine liveportrait."
+        raise InputError(what, where=photo, remedy=remedy)
     if kind != "image":
         what = "this is a take, not a photo" if kind == "performance" else "this is not a photo"
         raise InputError(what, where=photo, remedy="The photo comes first: omote animate PHOTO DRIVER.")

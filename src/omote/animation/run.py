@@ -50,6 +50,8 @@ class Animated:
         signed: whether it carries Content Credentials.
         seconds: that it took.
         rate: frames rendered and encoded a second, without capture and preparation.
+        held: stretches (first, last) of its frames in which driver or source shows no face: they hold the motion
+            before. Told by the engine liveportrait.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Animated:
     signed: bool
     seconds: float
     rate: float
+    held: tuple[tuple[int, int], ...] = ()
 
 
 def animate(
@@ -89,7 +92,9 @@ def animate(
     key = stamps.key_of(job.facts())
     told = None if job.options.overwrite else stamps.recall(job.output, key)
     if told is not None:
-        found = Animated(path=job.output, status="complete", **{**told, "size": tuple(told["size"])})
+        held = tuple((int(first), int(last)) for first, last in told.get("held", ()))
+        told = {**told, "size": tuple(told["size"]), "held": held}
+        found = Animated(path=job.output, status="complete", **told)
         return replace(found, seconds=round(clock.monotonic() - began, 3))
     stamps.forget(job.output)
     made = replace(_make(job, progress or _silent), seconds=round(clock.monotonic() - began, 3))
@@ -104,6 +109,13 @@ def _silent(what: str, done: int, total: int | None) -> None:
 
 def _make(job: Job, progress: Progress) -> Animated:
     with staged(job.output) as place:
+        if job.options.engine == "liveportrait":
+            from omote.animation.portrait import animate_portrait
+
+            made = animate_portrait(job, place, progress)
+            if job.options.credentials:
+                signing.sign(job, place, progress)
+            return made
         drivings = [script(job.options)] if not job.drivers else []
         photo, faces = _portrait(job, progress)
         with one_thread():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time as clock
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from omote.commands import console
+from omote.commands.animate_liveportrait import LivePortraitArgs
 from omote.commands.console import QUIET, Flag
 from omote.errors import InputError
 
@@ -41,14 +42,18 @@ class AnimateArgs:
       omote animate me.jpg --emotion happy:0.7 -o happy.png
       omote animate group.jpg left.omote right.omote --face all
       omote animate me.jpg talk.mp4 --set 'mouthSmile*=+0.2' --gaze camera --compare -o both.mp4
+      omote animate me.jpg talk.mp4 --engine liveportrait -o talk_me.mp4
+      omote animate clip.mp4 laugh.pkl --engine liveportrait --regions lips -o laughing.mp4
+      omote animate me.jpg --engine liveportrait --slider smile=0.8 --slider yaw=10 -o me_smiling.png
     """
 
     paths: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="PHOTO [DRIVER ...]", help_behavior_hint=QUIET),
+        tyro.conf.arg(metavar="PHOTO|VIDEO [DRIVER ...]", help_behavior_hint=QUIET),
     ]
-    """The photo, and what drives it: nothing with --preset, --score, --emotion or --text; several for several faces."""
+    """The photo (for liveportrait a video, too), and what drives it: nothing with --preset, --score, --emotion or
+    --text; several for several faces."""
     output: Annotated[
         Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE|DIR", help_behavior_hint=QUIET)
     ] = None
@@ -73,7 +78,8 @@ class AnimateArgs:
     absolute: Flag = False
     """Take the driver's expression and pose themselves."""
     reference: Annotated[str | None, _option("FRAME|first|neutral")] = None
-    """What relative motion is relative to: a frame of the driver; default: first (presets and the like: neutral)."""
+    """What relative motion is relative to: a frame of the driver; default: first (presets and the like: neutral);
+    liveportrait: the frame nearest to a neutral face in the source's pose."""
     regions: Annotated[str | None, _option("REGIONS")] = None
     """What moves: some of eyes,lips,expression,pose; default: all (a single expression: all but the pose)."""
     strength: Annotated[float, tyro.conf.arg(metavar="0..5")] = 1.0
@@ -117,18 +123,22 @@ class AnimateArgs:
     """Sign with your own certificate instead of this machine's key."""
     key: Annotated[Path | None, _option("PEM")] = None
     """The private key of --certificate."""
-    engine: Annotated[str, tyro.conf.arg(metavar="NAME")] = "puppet"
+    engine: Annotated[str, tyro.conf.arg(metavar="puppet|liveportrait")] = "puppet"
     """What renders the frames."""
     overwrite: Flag = False
     """Make it again even if it is complete."""
     json: Flag = False
     """Print what was made as JSON; no progress bars."""
+    liveportrait: Annotated[LivePortraitArgs, tyro.conf.arg(name="")] = field(
+        default_factory=LivePortraitArgs
+    )
 
     def run(self) -> int:
         """Animate the photo; return 0."""
         if not self.paths:
             raise InputError("no photo was given", remedy="Try `omote animate me.jpg --preset smile`.")
         made = self.made(quiet=self.json)
+        self.liveportrait.tell_of_weights()
         if not self.credentials:
             from omote.provenance import no_credentials_notice
 
@@ -177,6 +187,7 @@ class AnimateArgs:
         offsets, changes = parse_changes(self.set)
         own = {f.name for f in fields(self)}
         same = {f.name: getattr(self, f.name) for f in fields(AnimateOptions) if f.name in own}
+        same["liveportrait"] = self.liveportrait.options()
         parsed: dict[str, Any] = {
             "face": parse_faces(self.face),
             "driver_face": parse_driver_face(self.driver_face),
@@ -203,9 +214,10 @@ def default_output(photo: Path, drivers: Sequence[Path], options: AnimateOptions
         name = re.sub(r"[^\w.-]+", "-", options.preset or options.emotion or options.scripted)
         name = name.strip("-.").lower()
     else:
-        name = "_".join(driver.name.split(".")[0] for driver in drivers)
+        name = "_".join(driver.name.split(".")[0] for driver in drivers) or "edited"
     one = any(value is not None for value in (options.frame, options.time, options.strip))
-    still = bool(drivers) and all(classify(driver) == "image" for driver in drivers)
+    still = all(classify(driver) == "image" for driver in drivers) and options.scripted is None
+    still = still and classify(photo) == "image"
     return Path("omote_output") / f"{photo.stem}_{name[:80]}{'.png' if one or still else '.mp4'}"
 
 
@@ -240,4 +252,7 @@ def _tell(photo: Path, made: Animated) -> None:
         console.say(f"{photo.name}: animated in {made.seconds:.1f} s ({facts})")
     else:
         console.say(f"{photo.name}: animated in {made.seconds:.1f} s")
+    if made.held:
+        spans = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in made.held)
+        console.note(f"omote: note: no face in frames {spans} of the result; they hold the motion before")
     console.say(f"  {made.path}")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from omote.performance import Performance
 
 ENGINES = ("puppet",)
+"""Engines that are driven by performances: each is a `Driver`."""
+ANIMATORS = (*ENGINES, "liveportrait")
+"""All engines; LivePortrait takes more than performances, see `omote.drive.liveportrait.pipeline.LivePortrait`."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Driver(Protocol):
 
 
 def engine_by_name(name: str) -> Driver:
-    """The engine of that name.
+    """The engine of that name, one of ENGINES.
 
     Raises:
         InputError: there is none.

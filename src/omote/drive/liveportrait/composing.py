@@ -81,7 +81,8 @@ def compose(
         change = gain * (driving.exp - reference.exp)
         turn = driving.rotation @ reference.rotation.mT
         shift = _limited(driving.t - reference.t, REACH)
-        growth = _limited((driving.scale / reference.scale).log(), GROWTH)
+        # Only networks that learned nothing give sizes that are not above 0.
+        growth = _limited((driving.scale / reference.scale).clamp(min=1e-2).log(), GROWTH)
     else:
         change = driving.exp - source.exp
         turn = driving.rotation @ source.rotation.mT

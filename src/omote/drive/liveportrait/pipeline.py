@@ -136,12 +136,15 @@ class LivePortrait:
             options = replace(options, reference=reference)
         return perform(face, take, options, self._mlps)
 
-    def frames(self, source: PhotoSource | VideoSource, moved: Sequence[Moved]) -> Iterator[Picture]:
+    def frames(
+        self, source: PhotoSource | VideoSource, moved: Sequence[Moved], numbers: Sequence[int] | None = None
+    ) -> Iterator[Picture]:
         """The frames (H, W, 3) uint8 RGB; memory does not grow with their number.
 
         Args:
             source: a photo or a video.
             moved: one a face, all of one length.
+            numbers: which of the frames, increasing; None: all.
 
         Raises:
             InputError: not one a face, or other lengths.
@@ -149,4 +152,5 @@ class LivePortrait:
         if len(moved) != len(source.faces) or len({len(one) for one in moved}) != 1:
             what = f"got motions of {[len(one) for one in moved]} frames for {len(source.faces)} faces"
             raise InputError(what, remedy="Give one a face, all of one length.")
-        return source.frames(moved, self.options, self.renderer)
+        shown = range(len(moved[0])) if numbers is None else numbers
+        return source.frames(moved, shown, self.options, self.renderer)

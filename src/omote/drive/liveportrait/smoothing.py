@@ -108,20 +108,20 @@ def smooth_motion(
         flat = values.reshape(len(values), -1).double().numpy()
         return torch.from_numpy(smooth_over_time(flat, times, tau, cuts)).to(values).reshape(values.shape)
 
-    size = motion.scale.log()
+    size = motion.scale
     if lip is not None:
         size = without_mouth(size, lip, cuts)
     return replace(
         motion,
         rotation=smooth_rotations(motion.rotation, times, head, cuts),
         t=smoothed(motion.t, head),
-        scale=smoothed(size, SCALE_TAU * strength).exp(),
+        scale=smoothed(size, SCALE_TAU * strength),
         exp=smoothed(motion.exp, EXPRESSION_TAU * strength),
     )
 
 
 def without_mouth(size: Tensor, lip: Tensor, cuts: tuple[int, ...] = ()) -> Tensor:
-    """(T, 1) log sizes less what follows the opening of the mouth.
+    """(T, 1) sizes less what follows the opening of the mouth.
 
     The motion extractor's size is measured from the whole face, which grows when the jaw drops: users see heads that
     shrink as mouths open. The changes from frame to frame are regressed on those of the lips, so that a slow approach

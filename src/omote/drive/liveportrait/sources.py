@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from omote.drive.liveportrait.extraction import (
     motion_of_video,
     video_frames,
 )
-from omote.drive.liveportrait.framing import Faces, place, smooth_squares
+from omote.drive.liveportrait.framing import Faces, smooth_squares
+from omote.drive.liveportrait.framing import place as placed
 from omote.drive.liveportrait.paste import Paste
 from omote.drive.liveportrait.performing import Moved, Still
 from omote.drive.liveportrait.renderer import Renderer, to_pictures, to_tensor
@@ -71,7 +71,7 @@ class PhotoSource:
         size = (picture.shape[1], picture.shape[0])
         for marks in landmarks:
             faces = Faces.of(np.asarray(marks)[None])
-            matrix = place(faces.square, options.source_placement).to_crop()[0]
+            matrix = placed(faces.square, options.source_placement).to_crop()[0]
             crop = crop_image(picture, matrix)
             small = network_image(crop, area=True)
             motion = extractor([small])
@@ -82,19 +82,17 @@ class PhotoSource:
         return cls(picture, tuple(stills), tuple(features), tuple(crops), tuple(pastes))
 
     def frames(
-        self, moved: Sequence[Moved], options: LivePortraitOptions, renderer: Renderer
+        self, moved: Sequence[Moved], numbers: Sequence[int], options: LivePortraitOptions, renderer: Renderer
     ) -> Iterator[Picture]:
         """The frames (H, W, 3) uint8 at the photo's own size, or the first face's crop where nothing is pasted."""
-        count = max(len(one) for one in moved)
-        for start in range(0, count, options.batch):
-            made = []
-            for features, one in zip(self.features, moved, strict=True):
-                made.append(
-                    to_pictures(
-                        renderer.render(features, one.source, one.driving[start : start + options.batch])
-                    )
-                )
-            for number in range(len(made[0])):
+        shown = len(self.faces) if options.paste_back else 1
+        for start in range(0, len(numbers), options.batch):
+            at = torch.tensor(list(numbers[start : start + options.batch]))
+            made = [
+                to_pictures(renderer.render(features, one.source, one.driving[at]))
+                for features, one in list(zip(self.features, moved, strict=True))[:shown]
+            ]
+            for number in range(len(at)):
                 if not options.paste_back:
                     yield made[0][number]
                     continue
@@ -140,7 +138,7 @@ class VideoSource:
         followed, size = look_at_video(path, choice, f"finding the face in {path.name}", progress)
         stills, matrices = [], []
         for faces in followed.faces:
-            squares = place(faces.square, options.source_placement)
+            squares = placed(faces.square, options.source_placement)
             if not options.official:
                 squares = smooth_squares(squares, followed.times, followed.cuts, options.smooth)
             motion = motion_of_video(path, squares, faces.found, extractor, progress, source=True)
@@ -152,47 +150,45 @@ class VideoSource:
         return cls(path, size, followed.times, tuple(stills), tuple(matrices))
 
     def frames(
-        self, moved: Sequence[Moved], options: LivePortraitOptions, renderer: Renderer
+        self, moved: Sequence[Moved], numbers: Sequence[int], options: LivePortraitOptions, renderer: Renderer
     ) -> Iterator[Picture]:
         """The frames at the video's own size; a face is left as it is where it was not found."""
-        count = max(len(one) for one in moved)
-        waiting: list[Picture] = []
-        start = 0
-        with closing(video_frames(self.path, count)) as frames:  # type: ignore[type-var]
-            for picture in frames:
-                waiting.append(picture)
-                if len(waiting) == options.batch:
-                    yield from self._batch(waiting, start, moved, options, renderer)
-                    start, waiting = start + len(waiting), []
+        wanted = set(numbers)
+        waiting: list[tuple[int, Picture]] = []
+        for number, picture in enumerate(video_frames(self.path, max(wanted) + 1)):
+            if number not in wanted:
+                continue
+            waiting.append((number, picture))
+            if len(waiting) == options.batch:
+                yield from self._batch(waiting, moved, options, renderer)
+                waiting = []
         if waiting:
-            yield from self._batch(waiting, start, moved, options, renderer)
+            yield from self._batch(waiting, moved, options, renderer)
 
     def _batch(
         self,
-        pictures: list[Picture],
-        start: int,
+        pictures: list[tuple[int, Picture]],
         moved: Sequence[Moved],
         options: LivePortraitOptions,
         renderer: Renderer,
     ) -> Iterator[Picture]:
-        results = list(pictures)
-        for index, (face, matrices, one) in enumerate(zip(self.faces, self.matrices, moved, strict=True)):
-            if index and not options.paste_back:
-                break
-            shown = [n for n in range(len(pictures)) if face.found[start + n]]
-            crops = [crop_image(pictures[n], matrices[start + n]) for n in range(len(pictures))]
+        results = [picture for _, picture in pictures]
+        shown = len(self.faces) if options.paste_back else 1
+        for face, matrices, one in list(zip(self.faces, self.matrices, moved, strict=True))[:shown]:
+            crops = [crop_image(picture, matrices[number]) for number, picture in pictures]
             if not options.paste_back:
                 results = list(crops)
-            if not shown:
+            seen = [place for place, (number, _) in enumerate(pictures) if face.found[number]]
+            if not seen:
                 continue
-            small = np.stack([network_image(crops[n], area=True) for n in shown])
-            at = torch.tensor(shown) + start
-            made = to_pictures(
-                renderer.render(renderer.prepare(to_tensor(small)), one.source[at], one.driving[at])
-            )
-            for n, picture in zip(shown, made, strict=True):
+            small = np.stack([network_image(crops[place], area=True) for place in seen])
+            at = torch.tensor([pictures[place][0] for place in seen])
+            features = renderer.prepare(to_tensor(small))
+            made = to_pictures(renderer.render(features, one.source[at], one.driving[at]))
+            for place, face_now in zip(seen, made, strict=True):
                 if options.paste_back:
-                    results[n] = Paste(matrices[start + n], self.size)(results[n], picture)
+                    number = pictures[place][0]
+                    results[place] = Paste(matrices[number], self.size)(results[place], face_now)
                 else:
-                    results[n] = picture
+                    results[place] = face_now
         yield from results
