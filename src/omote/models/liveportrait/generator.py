@@ -121,10 +121,11 @@ class SpectralConv2d(nn.Module):
         self._padding = size // 2
         self.bias = nn.Parameter(made.bias.detach()) if bias and made.bias is not None else None
         self.weight_orig = nn.Parameter(made.weight.detach())
-        self.register_buffer("weight_u", F.normalize(torch.randn(out_channels), dim=0))
-        self.register_buffer("weight_v", F.normalize(torch.randn(in_channels * size**2), dim=0))
-        for _ in range(15):  # so that the first evaluation already divides by about the right number
-            self._iterate()
+        self.register_buffer("weight_u", torch.randn(out_channels))
+        self.register_buffer("weight_v", torch.randn(in_channels * size**2))
+        if not made.weight.is_meta:
+            for _ in range(15):  # so that the first evaluation already divides by about the right number
+                self._iterate()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
@@ -137,13 +138,18 @@ class SpectralConv2d(nn.Module):
         """(out, in, size, size) what the convolution multiplies with."""
         # Copies, as a later step changes the vectors while this step's graph may still be needed.
         u, v = self.weight_u.clone(), self.weight_v.clone()
-        return self.weight_orig / torch.dot(u, self.weight_orig.flatten(1) @ v)
+        return self.weight_orig / torch.dot(u, _exact_product(self.weight_orig.flatten(1), v))
 
     @torch.no_grad()
     def _iterate(self) -> None:
         matrix = self.weight_orig.flatten(1)
-        self.weight_v.copy_(F.normalize(matrix.T @ self.weight_u, dim=0))
-        self.weight_u.copy_(F.normalize(matrix @ self.weight_v, dim=0))
+        self.weight_v.copy_(F.normalize(_exact_product(matrix.T, self.weight_u), dim=0))
+        self.weight_u.copy_(F.normalize(_exact_product(matrix, self.weight_v), dim=0))
+
+
+def _exact_product(matrix: Tensor, vector: Tensor) -> Tensor:
+    """(rows, columns), (columns,) -> (rows,) without `matmul`, which autocast would do in bfloat16."""
+    return (matrix * vector).sum(1)
 
 
 def _doubled(x: Tensor) -> Tensor:
