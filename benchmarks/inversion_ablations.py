@@ -58,6 +58,7 @@ class Run:
 _HIERA: dict[str, Any] = {
     "backbone": "hiera",
     "mesh_points": 0,
+    "grid": (0, 0),
     "embed_dim": 32,
     "depths": (1, 2, 4, 1),
     "patch_stride": 8,
@@ -65,18 +66,24 @@ _HIERA: dict[str, Any] = {
     "hidden": 448,
 }
 RUNS = (
-    Run("main", "main: RGB and normals, control loss, read on the mesh, eye branch, both recipes", seeds=3),
+    Run("main", "main: RGB and normals, control loss, unwrapped on the mesh, eyes, both recipes", seeds=3),
     Run("rgb", "RGB only", {"modalities": ("rgb",), "modality_dropout": (0.0, 0.0)}),
     Run("normals", "normals only", {"modalities": ("normal",), "modality_dropout": (0.0, 0.0)}),
     Run("no_dropout", "without modality dropout", {"modality_dropout": (0.0, 0.0)}),
     Run("both_losses", "control and mesh loss", loss="both"),
     Run("mesh_loss", "mesh loss only", loss="mesh"),
-    Run("one_look", "one step", {"mesh_steps": 1}),
+    Run("one_look", "one step, then unwrapped", {"mesh_steps": 1, "mesh_again": 0}),
+    Run("no_unwrapping", "the mesh's steps alone", {"grid": (0, 0), "eye_branch": False}),
     Run("no_eyes", "without the eye branch", {"eye_branch": False}),
     Run("paper", "recipe paper only", recipe="paper"),
     Run("wild", "recipe wild only", recipe="wild"),
     Run("hiera", "two Hiera instead of the mesh, equal time", _HIERA, equal_time=True),
-    Run("hiera_mesh", "Hiera before the mesh, equal time", _HIERA | {"mesh_points": 1060}, equal_time=True),
+    Run(
+        "hiera_mesh",
+        "Hiera before the mesh, equal time",
+        _HIERA | {"mesh_points": 1060, "grid": (112, 96)},
+        equal_time=True,
+    ),
     Run("tuned", "the Hiera trained on, equal time again", _HIERA, start="hiera", equal_time=True),
     Run(
         "frozen",

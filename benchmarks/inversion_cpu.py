@@ -23,7 +23,7 @@ import torch
 from omote.controls import FACS102
 from omote.models.inversion import FastInversion, InversionConfig, InversionNet
 from omote.rigs.facs import load_rig
-from omote.rigs.surface_points import face_points, linear_points
+from omote.training.mesh_start import place_mesh
 from omote.training.numerics import keep_memory
 
 
@@ -57,9 +57,7 @@ def prepared(config: InversionConfig) -> InversionNet:
     """A random network; one that reads the mesh looks at the rig's points."""
     net = InversionNet(config)
     if net.mesh is not None:
-        rig = load_rig()
-        chosen = face_points(rig)
-        net.mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
+        place_mesh(net, load_rig())
         for name in config.modalities:
             getattr(net.mesh, f"{name}_axes").normal_(0, 0.02)
     return net

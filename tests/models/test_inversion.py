@@ -59,7 +59,7 @@ def test_float32_pictures_suit_backbones_of_bfloat16(missing: tuple[str, ...]) -
     assert net.dtype == torch.bfloat16
     assert found.dtype == torch.float32
     assert wanted.std().item() > 0.03
-    assert found.numpy() == pytest.approx(wanted.numpy(), abs=0.01)
+    assert found.numpy() == pytest.approx(wanted.numpy(), abs=0.02)
 
 
 def test_a_missing_modality_is_one_learned_vector() -> None:

@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from tests.models.small_networks import small_hiera, small_mesh
 from torch import Tensor
 
-from omote.controls import Control, ControlSpace
+from omote.controls import ARKIT52, Control, ControlSpace
 from omote.errors import InputError
 from omote.models.inversion import (
     FastInversion,
@@ -395,15 +395,8 @@ def test_backbones_come_first_where_there_are_both() -> None:
         assert net.eval()(**images(2, 64)).shape == (2, 2)
 
 
-def test_eyes_count_beside_the_mesh() -> None:
-    net, given = network(eye_branch=True), images(2)
-    eyes = {"eyes_rgb": torch.randn(2, 2, 3, 48, 64)}
-    with torch.no_grad():
-        assert (net(**given) - net(**given, **eyes)).abs().max().item() > 1e-4
-
-
 def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
-    net, given = network(eye_branch=True), images()
+    net, given = network(), images()
     assert net.mesh is not None
     net.mesh.place(replace(points(), neutral=np.array((0.25, -0.5), np.float32)))
     save_checkpoint(tmp_path / "net.safetensors", net)
@@ -427,7 +420,7 @@ def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
 def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> None:
-    net, given = network(eye_branch=True), images()
+    net, given = network(), images()
     fast = FastInversion(net, dtype)
     for part in (given, {"rgb": given["rgb"]}):
         with torch.no_grad():
@@ -462,5 +455,9 @@ def test_impossible_readers_are_refused(changes: dict[str, Any], message: str) -
 def test_the_shipped_network_travels_as_text() -> None:
     made = InversionConfig.shipped(SPACE, "two", identity=3)
     assert (made.backbone, made.size, made.mesh_points, made.identity) == ("none", 128, 1060, 3)
-    assert (made.mesh_steps, made.mesh_again, made.mesh_axes, made.hidden) == (4, 1, 512, 640)
+    assert (made.mesh_steps, made.mesh_again, made.mesh_axes, made.hidden) == (4, 1, 352, 640)
+    assert (made.grid, made.eye_branch) == ((112, 96), False)  # no control's name speaks of eyes
     assert InversionConfig.from_json(made.to_json()) == made
+    eyes = InversionConfig.shipped(ARKIT52, "arkit", identity=0).eye_controls
+    assert len(eyes) == 14
+    assert all(name.startswith("eye") for name in eyes)

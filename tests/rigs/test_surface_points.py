@@ -18,8 +18,10 @@ from omote.rigs.surface_points import (
     SPAN,
     LinearPoints,
     average_head,
+    face_grid,
     face_points,
     linear_points,
+    points_inside,
     spread_out,
 )
 from omote.training.datasets.expressions import sample_expression
@@ -218,3 +220,35 @@ def test_a_head_without_landmarks_fills_a_cube() -> None:
     assert (low + high) / 2 == pytest.approx(CENTRE, abs=1e-6)
     found = face_points(Foreign(vertices))  # type: ignore[arg-type]
     assert 0 < len(found) == len(np.unique(found)) <= 25
+
+
+# ---- the map of the skin ---------------------------------------------------------------------------------------------
+
+
+def test_the_map_of_the_skin_is_even(rig: FacsRig, chosen: Array, neutral: Array) -> None:
+    inside = points_inside(rig)
+    assert inside == 60
+    points = neutral[chosen[:-inside]]
+    index, weight = face_grid(points, (28, 24))
+    assert index.shape == weight.shape == (28 * 24, 3)
+    assert weight.min() > -1e-5
+    assert weight.sum(1) == pytest.approx(1, abs=1e-5)
+    places = (points[index] * weight[:, :, None]).sum(1).reshape(28, 24, 3)
+    # Rows go down from above the brows to below the chin, columns from the subject's right to the left.
+    middle = places[4:24, 4:20]
+    assert np.diff(middle[..., 1], axis=0).max() < 0
+    assert np.diff(middle[..., 0], axis=1).min() > 0
+    assert np.diff(middle[..., 1].mean(1)) == pytest.approx(-0.173 / 27, rel=0.02)
+    # The head is symmetric, but for which of its vertices were chosen.
+    assert middle[..., 0] == pytest.approx(-middle[:, ::-1, 0], abs=2e-3)
+    assert middle[..., 2] == pytest.approx(middle[:, ::-1, 2], abs=6e-3)
+
+
+def test_outside_of_the_points_the_map_shows_the_nearest() -> None:
+    corners = np.array([[0, 0.05, 0.08], [0.03, 0, 0.08], [-0.03, 0, 0.08], [0, -0.05, 0.08]], np.float32)
+    index, weight = face_grid(corners, (8, 8))
+    assert index[3, 0] == 0  # the middle of the uppermost row
+    assert index[-4, 0] == 3
+    for corner in (0, 7, -8, -1):
+        assert weight[corner].tolist() == [1, 0, 0]
+    assert (weight.max(1) < 1).sum() >= 4  # within the triangles

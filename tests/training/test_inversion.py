@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.models.small_networks import small_hiera, small_mesh
+from tests.models.small_networks import small_hiera, small_mesh, small_unwrapped
 from tests.training.few_controls import FewControls
 from torch import Tensor
 
@@ -249,7 +249,7 @@ def test_a_mesh_is_prepared_learnt_and_gone_on_with(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(
         "omote.training.mesh_start.face_points", lambda which: face_points(which, 40)
     )  # 60 in the mouth beside
-    small = small_mesh(rig.space, "few", points=100, size=48, mesh_axes=16, modality_dropout=(0.0, 0.0))
+    small = small_unwrapped(rig.space, "few", points=100, size=48, mesh_axes=16, modality_dropout=(0.0, 0.0))
     chosen = options(
         data=(tmp_path / "data",), batch=4, validation=12, loss="controls", cache=tmp_path / "cache"
     )

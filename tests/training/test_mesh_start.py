@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.models.small_networks import small_mesh
+from tests.models.small_networks import small_hiera, small_mesh, small_unwrapped
 from tests.training.few_controls import FewControls
 
 from omote.errors import InputError
-from omote.models.inversion.mesh import USUAL_POSE, MeshReader
+from omote.models.inversion import InversionNet
+from omote.models.inversion.mesh import USUAL_POSE
 from omote.rigs.surface_points import face_points
 from omote.training.mesh_start import _Normal, prepare_mesh
 
@@ -20,23 +21,27 @@ from omote.training.mesh_start import _Normal, prepare_mesh
 @pytest.mark.parametrize("points", [6, 1059, 1061])
 def test_a_network_of_another_number_of_points_is_refused(points: int) -> None:
     rig = FewControls()
-    mesh = MeshReader(small_mesh(rig.space, "few", points=points), 0)
+    net = InversionNet(small_mesh(rig.space, "few", points=points))
 
     def samples() -> Iterator[dict[str, Any]]:
         raise AssertionError("data were read")
         yield
 
     with pytest.raises(InputError) as caught:
-        prepare_mesh(mesh, rig, samples())  # type: ignore[arg-type]
+        prepare_mesh(net, rig, samples())  # type: ignore[arg-type]
     assert str(caught.value).startswith(f"network: reads {points} points, the rig 'few' has 1060")
     assert caught.value.remedy == "Give its configuration as many mesh_points."
-    assert not mesh.is_ready
+    assert net.mesh is not None
+    assert not net.mesh.is_ready
 
 
 def test_no_more_samples_are_read_than_it_is_prepared_from(monkeypatch: pytest.MonkeyPatch) -> None:
     rig, rng = FewControls(), np.random.default_rng(0)
     monkeypatch.setattr("omote.training.mesh_start.face_points", lambda which: face_points(which, 40))
-    mesh = MeshReader(small_mesh(rig.space, "few", points=100), 0)
+    net = InversionNet(small_unwrapped(rig.space, "few", points=100))
+    mesh, unwrapped = net.mesh, net.unwrapped
+    assert mesh is not None
+    assert unwrapped is not None
     read = []
 
     def samples() -> Iterator[dict[str, Any]]:
@@ -47,7 +52,7 @@ def test_no_more_samples_are_read_than_it_is_prepared_from(monkeypatch: pytest.M
             yield {**pictures, **truth, "pose": np.full(7, np.nan, np.float32)}
 
     said: list[str] = []
-    prepare_mesh(mesh, rig, samples(), count=6, tell=said.append)  # type: ignore[arg-type]
+    prepare_mesh(net, rig, samples(), count=6, tell=said.append)  # type: ignore[arg-type]
     assert read == [0, 1, 2, 3, 4, 5]
     assert said == [
         "reading samples",
@@ -57,6 +62,8 @@ def test_no_more_samples_are_read_than_it_is_prepared_from(monkeypatch: pytest.M
         "solving for rgb and normal",
     ]
     assert mesh.is_ready
+    assert unwrapped.weight.sum(1).numpy() == pytest.approx(1, abs=1e-5)
+    assert int(unwrapped.index.max()) < 40  # none inside the mouth
     # All samples have the same truth, and the usual pose where it is not known: the straight parts alone know it.
     for layer in (step.last for step in mesh.steps):
         torch.nn.init.zeros_(layer.bias)
@@ -103,3 +110,9 @@ def test_sums_of_halves_are_the_sums_of_all() -> None:
     whole = _Normal.of(known, wanted)
     error = (whole.change(0.1, known) - wanted)[:, :1].square().mean().item()
     assert whole.error(0.1, known, wanted, 1) == pytest.approx(error)
+
+
+def test_a_network_without_a_mesh_is_refused() -> None:
+    rig = FewControls()
+    with pytest.raises(InputError, match="network: reads no mesh"):
+        prepare_mesh(InversionNet(small_hiera(rig.space, "few")), rig, [])  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
-"""``omote train``: networks learn from data that ``omote synth`` made."""
+"""``omote train``: networks learn from rendered data, or from videos and images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +10,8 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.train_liveportrait import TrainClipsArgs, TrainLivePortraitArgs
+from omote.commands.train_progress import SHOWN, Progress, span
 from omote.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class TrainInversionArgs:
     """Train the network that predicts a rig's controls from pictures of a face, from normal maps, or from both.
 
     The preset "paper" is the published recipe (arXiv 2510.13933): two Hiera-T at 512 px, 200 passes, batches of 32,
-    AdamW at 1e-4. "shipped" is the network that Omote ships, which reads the face on the rig's mesh and trains on a
-    CPU in an hour. Any option given replaces that of the preset. A run that was stopped goes on where it was when the
-    same command is given again; `accelerate launch -m omote.cli train inversion ...` uses several GPUs or machines.
+    AdamW at 1e-4. "shipped" is the network that Omote ships, which finds the rig's mesh, reads the face unwrapped, and
+    trains on a CPU in hours. Any option given replaces that of the preset. A run that was stopped goes on where it was
+    when the same command is given again; `accelerate launch -m omote.cli train inversion ...` uses several GPUs or
+    machines.
 
     Examples:
       omote train inversion --rig facs --data shards -o run
@@ -141,7 +143,7 @@ class TrainInversionArgs:
             net = load_checkpoint(self.init, rig.space)
         else:
             net = make_net(self._network(rig), seed=self.seed, must_have=self.pretrained is not None)
-        with _Progress(quiet=self.json) as progress:
+        with Progress(quiet=self.json) as progress:
             place = train_inversion(
                 net,
                 rig,
@@ -166,7 +168,7 @@ class TrainInversionArgs:
             )
         else:
             ending = "stopped early" if place.done == "early stop" else "trained"
-            console.say(f"{ending}: {place.step} steps in {_span(place.seconds)}, {place.epoch} whole passes")
+            console.say(f"{ending}: {place.step} steps in {span(place.seconds)}, {place.epoch} whole passes")
             console.say(str(model))
         return 0
 
@@ -246,54 +248,6 @@ class TrainInversionArgs:
         )
 
 
-class _Progress:
-    """How a training goes: a bar on a terminal, and a line on standard error for each validation."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.quiet = quiet
-        self.validation: dict[str, float] = {}
-        self._bar = console.progress_bar(quiet=quiet)
-        self._task = self._bar.add_task("starting", total=1.0)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def tell(self, kind: str, numbers: Mapping[str, Any]) -> None:
-        """Show what the engine says."""
-        if kind == "preparing":
-            self._bar.update(self._task, description=numbers["what"])
-        elif kind == "step":
-            speed = f"{numbers['images_per_second']:.0f} images/s"
-            text = f"step {numbers['step']} pass {numbers['epoch'] + 1}  loss {numbers['loss']:.4g}  {speed}"
-            self._bar.update(self._task, description=text, completed=numbers["progress"])
-        elif kind == "validation":
-            plain = {n: v for n, v in numbers.items() if isinstance(v, float) and n != "seconds"}
-            self.validation = plain
-            if not self.quiet:
-                shown = "  ".join(
-                    f"{name} {plain[name]:.4g}" for name in ("loss", "mae", "correlation") if name in plain
-                )
-                best = "  (best)" if plain.get("loss") == plain.get("best") else ""
-                self._bar.console.print(
-                    f"step {numbers['step']}, {_span(numbers['seconds'])}: validation {shown}{best}",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
-                )
-
-
-def _span(seconds: float) -> str:
-    """Such as "1 h 05 min"."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 @dataclass(frozen=True)
 class TrainShowArgs:
     """Show how a training went, or goes: its validations, from the log in its folder.
@@ -318,11 +272,12 @@ class TrainShowArgs:
         if self.json:
             console.say_json({"latest": latest, "validations": found})
             return 0
-        names = [n for n in ("loss", "controls", "mesh", "mae", "correlation") if any(n in e for e in found)]
+        wanted = dict.fromkeys(("loss", "controls", "mesh", *SHOWN))
+        names = [n for n in wanted if any(n in e for e in found)]
         table = console.table("step", "time", *names, right=["step", "time", *names])
         for entry in found:
             values = [f"{entry[name]:.4g}" if name in entry else "" for name in names]
-            table.add_row(str(entry["step"]), _span(entry.get("seconds", 0.0)), *values)
+            table.add_row(str(entry["step"]), span(entry.get("seconds", 0.0)), *values)
         console.show(table)
         if latest is not None:
             speed = f"{latest['images_per_second']:.0f} images/s"
@@ -332,16 +287,19 @@ class TrainShowArgs:
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """Train a network on data that `omote synth` made.
+    """Train a network: rig inversion on what `omote synth` made, portrait animation on videos and images of faces.
 
     Examples:
       omote train inversion --rig facs --data shards -o run
       omote train inversion --data shards --preset shipped --minutes 120 -o run
+      omote train liveportrait --data videos --preset small --minutes 30 -o run
       omote train show run
     """
 
     command: (
         Annotated[TrainInversionArgs, tyro.conf.subcommand("inversion")]
+        | Annotated[TrainLivePortraitArgs, tyro.conf.subcommand("liveportrait")]
+        | Annotated[TrainClipsArgs, tyro.conf.subcommand("clips")]
         | Annotated[TrainShowArgs, tyro.conf.subcommand("show")]
     )
 

@@ -25,6 +25,8 @@ Floats = NDArray[np.float32]
 SPAN, CENTRE = 0.30, np.array([0.0, -0.045, 0.0], np.float32)
 """A cube that an average head and its neck fill, metres, head space."""
 _FACE = ((-0.085, 0.085), (-0.135, 0.055))  # metres, x and y of an average head: what a face crop shows
+_GRID = ((-0.085, 0.085), (-0.118, 0.055))  # metres: arc to both sides, and height
+_AXIS, _RADIUS = 0.03, 0.11  # metres: the arc's axis lies so far behind the origin, the arc so far before it
 _TOWARDS = 0.15  # least z of the normal of a point
 _INSIDE = {"tongue": 30, "teeth_upper": 15, "teeth_lower": 15}
 _HIDDEN = ("eye_socket", "mouth", "lashes", "eye_L", "eye_R", *_INSIDE)
@@ -150,6 +152,44 @@ def face_points(rig: Rig, count: int = 1000) -> NDArray[np.int64]:
     dense = np.random.default_rng(0).permutation(left)[: count - len(even)]
     inside = [spread_out(vertices, parts[name], most) for name, most in _INSIDE.items() if name in parts]
     return np.concatenate([even, dense, *inside]).astype(np.int64)
+
+
+def face_grid(points: Floats, size: tuple[int, int]) -> tuple[NDArray[np.int64], Floats]:
+    """A map of the face's skin: an even grid over the arc around the head and the height, between points of the face.
+
+    Args:
+        points: (M, 3) metres, on the face of an average head at rest; those of tongue and teeth left out.
+        size: (height, width) of the grid, from above the brows to below the chin.
+
+    Returns:
+        The three points around each place of the grid, row by row, (G, 3), and their weights (G, 3), which sum to 1.
+        Outside of the points, the nearest one alone.
+    """
+    from scipy.spatial import Delaunay, cKDTree
+
+    flat = np.stack([np.arctan2(points[:, 0], points[:, 2] + _AXIS) * _RADIUS, points[:, 1]], 1)
+    (left, right), (bottom, top) = _GRID
+    x, y = np.meshgrid(np.linspace(left, right, size[1]), np.linspace(top, bottom, size[0]))
+    places = np.stack([x.ravel(), y.ravel()], 1)
+    triangles = Delaunay(flat)
+    found = triangles.find_simplex(places)
+    into = triangles.transform[found]
+    two = np.einsum("gij,gj->gi", into[:, :2], places - into[:, 2])
+    weight = np.column_stack([two, 1 - two.sum(1)])
+    index = triangles.simplices[found]
+    outside = found < 0
+    index[outside], weight[outside] = cKDTree(flat).query(places[outside], 3)[1], (1, 0, 0)
+    return index.astype(np.int64), weight.astype(np.float32)
+
+
+def points_inside(rig: Rig) -> int:
+    """How many of the last of `face_points` lie inside the mouth."""
+    faces, weld = rig.faces.numpy(), rig.weld.numpy()
+    count = 0
+    for index, name in enumerate(getattr(rig, "part_names", ())):
+        part = weld[faces[rig.face_part.numpy() == index]]  # type: ignore[attr-defined]
+        count += min(_INSIDE.get(name, 0), len(np.unique(part)))
+    return count
 
 
 def spread_out(vertices: Floats, chosen: NDArray[np.int64], count: int) -> NDArray[np.int64]:

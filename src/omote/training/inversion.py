@@ -384,7 +384,7 @@ def train_inversion(
     """
     task = InversionTask(net, rig, options, samples)
     if net.mesh is not None and not net.mesh.is_ready and (overwrite or not (folder / "last.pt").exists()):
-        prepare_mesh(net.mesh, rig, task.samples("train", 0), count=options.start_samples, tell=_saying(tell))
+        prepare_mesh(net, rig, task.samples("train", 0), count=options.start_samples, tell=_saying(tell))
     decisive = decisive_options(net.config, options, engine) | dict(notes or {})
     return Engine(task, engine, folder, decisive, tell=tell, overwrite=overwrite).run()
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from omote.errors import InputError
 from omote.models.inversion.mesh import Belief, MeshReader, MeshStep
-from omote.models.inversion.network import surfaces
-from omote.rigs.surface_points import face_points, linear_points
+from omote.models.inversion.network import InversionNet, surfaces
+from omote.rigs.surface_points import face_grid, face_points, linear_points, points_inside
 from omote.training.datasets.loader import collate
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Tell = Callable[[str], None]
 
 @torch.no_grad()
 def prepare_mesh(
-    mesh: MeshReader,
+    net: InversionNet,
     rig: Rig,
     samples: Iterable[dict[str, Any]],
     *,
@@ -46,21 +46,17 @@ def prepare_mesh(
     """Set everything that is not trained.
 
     Args:
-        mesh: of a network.
+        net: reads a mesh.
         rig: whose surface it reads.
         samples: of the training set.
         count: how many of them are used, and kept meanwhile (100 kB each at 128 px).
         tell: told what is being done.
 
     Raises:
-        InputError: the network reads another number of points than the rig has.
+        InputError: the network reads no mesh, or another number of points than the rig has.
     """
     say = tell or (lambda what: None)
-    chosen = face_points(rig)
-    if len(chosen) != len(mesh.rest):
-        what = f"reads {len(mesh.rest)} points, the rig '{rig.name}' has {len(chosen)}"
-        raise InputError(what, where="network", remedy="Give its configuration as many mesh_points.")
-    mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
+    mesh = place_mesh(net, rig)
     say("reading samples")
     names = ("controls", "identity", "pose", *mesh.modalities)
     kept = [{name: sample[name] for name in names} for sample in islice(samples, count)]
@@ -69,6 +65,30 @@ def prepare_mesh(
     for name in mesh.steps[0].straight:  # type: ignore[union-attr]
         say(f"solving for {name.replace('_', ' and ')}")
         _solve(mesh, name, kept)
+
+
+def place_mesh(net: InversionNet, rig: Rig) -> MeshReader:
+    """Set the rig's points, and the map of its skin if the face is unwrapped; the reader.
+
+    Args:
+        net: reads a mesh.
+        rig: whose surface it reads.
+
+    Raises:
+        InputError: the network reads no mesh, or another number of points than the rig has.
+    """
+    mesh = net.mesh
+    if mesh is None:
+        raise InputError("reads no mesh", where="network")
+    chosen = face_points(rig)
+    if len(chosen) != len(mesh.rest):
+        what = f"reads {len(mesh.rest)} points, the rig '{rig.name}' has {len(chosen)}"
+        raise InputError(what, where="network", remedy="Give its configuration as many mesh_points.")
+    mesh.place(linear_points(rig, lambda vertices: vertices[chosen]))
+    if net.unwrapped is not None:
+        skin = mesh.rest.numpy()[: len(chosen) - points_inside(rig)]
+        net.unwrapped.place(*face_grid(skin, net.config.grid))
+    return mesh
 
 
 def _batches(

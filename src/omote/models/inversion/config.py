@@ -25,6 +25,9 @@ _MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
 _MOST_POINTS = 20_000
 _DEEPEST = 200
+_LARGEST_GRID = 1024
+_OF_EYES = ("gaze", "lid", "eye", "blink")
+_NOT_OF_EYES = ("brow",)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,11 @@ class InversionConfig:
         mesh_steps: how many steps with weights of their own; mesh_again: how often the last one is repeated.
         mesh_axes: principal axes that what is seen at the points is projected onto, of each modality.
         identity: coefficients of the rig's identity, which the steps find as well.
-        eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own.
+        grid: (height, width) of the unwrapped face from which the controls are read once the mesh is found
+            (`omote.models.inversion.unwrapped`), multiples of 8; (0, 0) is none.
+        eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own, beside the
+            backbones or the unwrapped face.
+        eye_controls: with an unwrapped face, the controls that the eyes' network has a say in.
         eye_size: (width, height) of such a crop, pixels.
         eye_features: numbers that describe one eye.
         frozen_stages: the stem and that many first stages of each backbone are not trained; 0 trains all.
@@ -82,7 +89,9 @@ class InversionConfig:
     mesh_again: int = 1
     mesh_axes: int = 512
     identity: int = 0
+    grid: tuple[int, int] = (0, 0)
     eye_branch: bool = False
+    eye_controls: tuple[str, ...] = ()
     eye_size: tuple[int, int] = (64, 48)
     eye_features: int = 128
     frozen_stages: int = 0
@@ -112,6 +121,16 @@ class InversionConfig:
             raise InputError("a network without a backbone needs mesh_points")
         if self.mesh_points and self.align != "face":
             raise InputError("reading on the mesh needs crops that are aligned to the face")
+        if len(self.grid) != 2 or any(not 0 <= n <= _LARGEST_GRID or n % 8 for n in self.grid):
+            raise InputError(f"grid must be two multiples of 8 up to {_LARGEST_GRID}, got {self.grid}")
+        if any(self.grid) and not (all(self.grid) and self.mesh_points):
+            raise InputError("an unwrapped face needs a height, a width and mesh_points")
+        if self.eye_branch and self.backbone == "none" and not self.grid[0]:
+            raise InputError("an eye branch without a backbone needs an unwrapped face (grid)")
+        if self.eye_branch and self.grid[0] and not self.eye_controls:
+            raise InputError("an eye branch beside an unwrapped face needs eye_controls")
+        if set(self.eye_controls) - set(self.controls):
+            raise InputError(f"eye_controls must be among the controls, got {self.eye_controls}")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
         if self.align not in ("face", "center"):
@@ -154,7 +173,7 @@ class InversionConfig:
     def shipped(
         cls, space: ControlSpace, rig: str, *, identity: int, points: int = MESH_POINTS
     ) -> InversionConfig:
-        """The network that ships: reads the face on its mesh, in 128 px crops, with the eyes at full resolution.
+        """The network that ships: finds the mesh in 128 px crops, then reads the unwrapped face and both eyes.
 
         Args:
             space: of the rig.
@@ -162,15 +181,18 @@ class InversionConfig:
             identity: coefficients of its identity.
             points: that `omote.rigs.surface_points.face_points` finds on it.
         """
+        eyes = tuple(name for name in space.names if _is_of_eyes(name))
         return replace(
             _of(cls, space, rig),
             size=128,
             backbone="none",
             mesh_points=points,
-            mesh_axes=min(512, 3 * points),
+            mesh_axes=min(352, 3 * points),
             identity=identity,
             hidden=640,
-            eye_branch=True,
+            grid=(112, 96),
+            eye_branch=bool(eyes),
+            eye_controls=eyes,
             modality_dropout=(0.15, 0.15),
         )
 
@@ -196,6 +218,12 @@ class InversionConfig:
             return cls(**made)
         except (TypeError, ValueError, KeyError) as error:
             raise InputError(f"is no description of an inversion network ({error})") from error
+
+
+def _is_of_eyes(name: str) -> bool:
+    """Whether a control's name says that it moves eyes or lids (``gaze_yaw_L``, ``eyeBlinkLeft``)."""
+    plain = name.lower().replace("eyebrow", "brow")
+    return any(part in plain for part in _OF_EYES) and not any(part in plain for part in _NOT_OF_EYES)
 
 
 def _of(cls: type[InversionConfig], space: ControlSpace, rig: str) -> InversionConfig:

@@ -40,6 +40,9 @@ class FastInversion:
         for name, part in self._net.named_children():
             if name == "mesh":
                 self._net.mesh = _Mesh.of(cast(MeshReader, part), self.dtype)
+            elif name == "unwrapped":  # its map stays in float32
+                for inner in part.children():
+                    _pack(inner.to(self.dtype), self.dtype)
             else:
                 part.to(self.dtype)
         for backbone in self._net.backbones.values():
@@ -163,11 +166,7 @@ class _Mesh(MeshReader):
         made.__class__ = cls
         assert isinstance(made, _Mesh)  # noqa: S101 - for the type checker
         made.steps.to(dtype)
-        for step in made.steps:
-            for layers in (step, cast(nn.Module, step.straight)):
-                for name, part in list(layers.named_children()):
-                    if isinstance(part, nn.Linear):
-                        setattr(layers, name, _Packed(part, dtype))
+        _pack(made.steps, dtype)
         made.packed = {
             name: _Product(axes.T, axes.new_zeros(axes.shape[1]), dtype) for name, axes in made.axes()
         }
@@ -183,6 +182,15 @@ class _Mesh(MeshReader):
         """(B, K), see `MeshReader.onto_axes`."""
         product = self.packed[name]
         return product.alone(centred.to(product.dtype))
+
+
+def _pack(module: nn.Module, dtype: torch.dtype) -> None:
+    """Pack the linear layers within a module."""
+    for name, part in list(module.named_children()):
+        if isinstance(part, nn.Linear):
+            setattr(module, name, _Packed(part, dtype))
+        else:
+            _pack(part, dtype)
 
 
 class _Packed(nn.Module):

@@ -1,8 +1,9 @@
 """The inversion network (arXiv 2510.13933, §3): images of a face to the controls of a rig.
 
 RGB and normals pass two independent backbones; their pooled features, joined, pass an MLP. Ours beyond the paper: crops
-of the eyes at full resolution with a small network of their own, learned stand-ins for a modality that is missing, and
-reading the face on its mesh (`omote.models.inversion.mesh`), after the backbones or in their place.
+of the eyes at full resolution with a small network of their own, learned stand-ins for a modality that is missing,
+reading the face on its mesh (`omote.models.inversion.mesh`), after the backbones or in their place, and then unwrapped
+(`omote.models.inversion.unwrapped`).
 """
 
 from __future__ import annotations
@@ -18,37 +19,7 @@ from omote.errors import InputError
 from omote.models.inversion.backbones import Backbone, fill_pretrained
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES, InversionConfig
 from omote.models.inversion.mesh import Belief, MeshReader
-
-_EYE_WIDTHS = (64, 96, 128)
-
-
-class EyeNet(nn.Module):
-    """Crops of one eye, (N, 6, h, w) RGB and normals, to (N, E) features. Where things are in the crop is kept.
-
-    Args:
-        size: (width, height) of a crop, multiples of 16.
-        features: E.
-    """
-
-    def __init__(self, size: tuple[int, int], features: int) -> None:
-        super().__init__()
-        first, second, third = _EYE_WIDTHS
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(6, first, 7, stride=4, padding=3),
-            nn.ReLU(),
-            nn.Conv2d(first, second, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(second, third, 3, padding=1),
-            nn.ReLU(),
-        )
-        self.project = nn.Linear(third * (size[0] // 8) * (size[1] // 8), features)
-        self.norm = nn.LayerNorm(features)
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """(N, E) features."""
-        maps = self.convolutions(crops.contiguous(memory_format=torch.channels_last))
-        features: Tensor = self.norm(self.project(maps.flatten(1)))
-        return features
+from omote.models.inversion.unwrapped import EyeNet, UnwrappedReader
 
 
 class InversionNet(nn.Module):
@@ -58,8 +29,8 @@ class InversionNet(nn.Module):
     last, limited to their ranges.
 
     Args:
-        config: what to build. The weights are random; `load_pretrained` fills the backbones, `MeshReader.place` and
-            `MeshReader.whiten` prepare the mesh.
+        config: what to build. The weights are random; `load_pretrained` fills the backbones,
+            `omote.training.mesh_start.prepare_mesh` sets what the mesh reader needs.
     """
 
     low: Tensor
@@ -67,28 +38,30 @@ class InversionNet(nn.Module):
     head: nn.Sequential | None
     eyes: EyeNet | None
     mesh: MeshReader | None
+    unwrapped: UnwrappedReader | None
 
     def __init__(self, config: InversionConfig) -> None:
         super().__init__()
         self.config = config
         self.missing = nn.ParameterDict()
         self.backbones, self.head = nn.ModuleDict(), None
-        self.eyes, self.mesh = None, None
-        around = 0
-        if config.eye_branch:
-            self.eyes = EyeNet(config.eye_size, config.eye_features)
-            self.missing["eyes"] = nn.Parameter(0.02 * torch.randn(2 * config.eye_features))
-            around = 2 * config.eye_features
+        self.eyes, self.mesh, self.unwrapped = None, None, None
         if config.backbone != "none":
+            around = 0
+            if config.eye_branch:
+                self.eyes = EyeNet(config.eye_size, config.eye_features)
+                self.missing["eyes"] = nn.Parameter(0.02 * torch.randn(2 * config.eye_features))
+                around = 2 * config.eye_features
             self.backbones = nn.ModuleDict({name: Backbone(config) for name in config.modalities})
             widths = {name: self._backbone(name).features for name in config.modalities}
             for name, width in widths.items():
                 self.missing[name] = nn.Parameter(0.02 * torch.randn(width))
             first = nn.Linear(sum(widths.values()) + around, config.hidden)
             self.head = nn.Sequential(first, nn.GELU(), nn.Linear(config.hidden, len(config.controls)))
-            around += len(config.controls)
         if config.mesh_points:
-            self.mesh = MeshReader(config, around)
+            self.mesh = MeshReader(config, len(config.controls) if self.head is not None else 0)
+        if config.grid[0]:
+            self.unwrapped = UnwrappedReader(config)
         self.register_buffer("low", torch.tensor(config.low), persistent=False)
         self.register_buffer("high", torch.tensor(config.high), persistent=False)
         if config.backbone != "none":
@@ -106,9 +79,10 @@ class InversionNet(nn.Module):
         eyes_rgb: Tensor | None = None,
         eyes_normal: Tensor | None = None,
     ) -> Tensor | list[Belief]:
-        """(B, C) float32 controls; in training mode, what the head (if there are backbones) and each step believe.
+        """(B, C) float32 controls.
 
-        What is None is missing; an input that the network does not look at is ignored.
+        In training mode, what the head (if there are backbones), each step of the mesh reader and the unwrapped reader
+        believe. What is None is missing; an input that the network does not look at is ignored.
 
         Args:
             rgb: (B, 3, S, S), ImageNet-normalised.
@@ -129,8 +103,15 @@ class InversionNet(nn.Module):
         batch = next(iter(seen.values())).shape[0]
         for name, image in seen.items():
             check_shape(name, image, batch, 3, size, size)
-        around = [self._eye_features(eyes_rgb, eyes_normal, batch)] if self.eyes is not None else []
+        crops = {"rgb": eyes_rgb, "normal": eyes_normal}
+        eyes: dict[str, Tensor] = {
+            name: crop for name in self.config.modalities if (crop := crops[name]) is not None
+        }
+        width, height = self.config.eye_size
+        for kind, crop in eyes.items() if self.config.eye_branch else ():
+            check_shape(f"eyes_{kind}", crop, batch, 2, 3, height, width)
         found: list[Belief] = []
+        extra = self.low.new_zeros(batch, 0)
         if self.head is not None:
             parts = [
                 self.backbones[name](seen[name].to(self.dtype))
@@ -138,15 +119,18 @@ class InversionNet(nn.Module):
                 else self.missing[name].expand(batch, -1)
                 for name in self.config.modalities
             ]
-            parts += around
+            if self.eyes is not None:
+                parts.append(self._eye_features(self.eyes, eyes, batch))
             controls = self.head(torch.cat([part.to(parts[0].dtype) for part in parts], 1)).float()
-            found.append(Belief(controls, controls.new_zeros(batch, 0), controls.new_zeros(batch, 0)))
-            around = [*around, controls.detach().clamp(self.low, self.high)]
+            found.append(_of_controls(controls))
+            extra = controls.detach().clamp(self.low, self.high)
         if self.mesh is not None:
-            extra = (
-                torch.cat([part.float() for part in around], 1) if around else self.low.new_zeros(batch, 0)
-            )
-            found += self.mesh(surfaces(seen, self.config.modalities), extra)
+            looked = surfaces(seen, self.config.modalities)
+            found += self.mesh(looked, extra)
+            if self.unwrapped is not None:
+                last = self.mesh.within(found[-1])
+                closer = surfaces(eyes, self.config.modalities)
+                found.append(_of_controls(self.unwrapped(self.mesh, looked, closer, last)))
         return found if self.training else found[-1].controls.clamp(self.low, self.high)
 
     @property
@@ -154,22 +138,22 @@ class InversionNet(nn.Module):
         """Of the weights."""
         return next(self.parameters()).dtype
 
-    def _eye_features(self, rgb: Tensor | None, normal: Tensor | None, batch: int) -> Tensor:
-        crops = {"rgb": rgb, "normal": normal}
-        seen = {name: crops[name] for name in self.config.modalities if crops[name] is not None}
-        if not seen or self.eyes is None:
+    def _eye_features(self, net: EyeNet, eyes: Mapping[str, Tensor], batch: int) -> Tensor:
+        if not eyes:
             return self.missing["eyes"].expand(batch, -1)
-        width, height = self.config.eye_size
-        for name, crop in seen.items():
-            check_shape(f"eyes_{name}", crop, batch, 2, 3, height, width)
-        both = _both(crops, self.config.modalities, channels=2).to(self.dtype)
-        features: Tensor = self.eyes(both.flatten(0, 1))
+        both = _both(eyes, self.config.modalities, channels=2).to(self.dtype)
+        features: Tensor = net(both.flatten(0, 1))
         return features.reshape(batch, -1)
 
     def _backbone(self, name: str) -> Backbone:
         found = self.backbones[name]
         assert isinstance(found, Backbone)  # noqa: S101 - for the type checker
         return found
+
+
+def _of_controls(controls: Tensor) -> Belief:
+    nothing = controls.new_zeros(len(controls), 0)
+    return Belief(controls, nothing, nothing)
 
 
 def surfaces(images: Mapping[Any, Tensor | None], modalities: Sequence[str]) -> dict[str, Tensor]:

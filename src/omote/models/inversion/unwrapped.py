@@ -1,0 +1,213 @@
+"""Reading a face that is unwrapped: the picture as the skin's own map shows it, and both eyes, to controls.
+
+`MeshReader` finds pose, identity and controls well enough to know where each place of the skin is in the picture. Seen
+along the skin, every face is upright, of one size and in one place, so that a small convolutional network, which from
+plain pictures would first have to find mouths, learns quickly. It predicts the controls afresh: what is left of them
+when the mesh reader has had its say is mostly noise, from which nothing can be learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from omote.models.inversion.config import IMAGENET_STD, MODALITIES, InversionConfig
+from omote.models.inversion.mesh import CONTROL_SPREAD, POSE, Belief, MeshReader, rotation
+
+_DARKEST = 6 / 255  # spread of colours below which differences are not magnified further
+_EVERY = 4  # pixels of which one is looked at for mean and spread
+_SMALLER = 4  # times smaller than the pictures are the first feature maps, in each direction
+_PLACE_FEATURES = 32
+_FACE_WIDTH, _EYE_WIDTH = 640, 256
+_EYE_WIDTHS = (64, 96, 64)
+
+
+class EyeNet(nn.Module):
+    """Crops of one eye, (N, 6, h, w) RGB and normals, to (N, E) features. Where things are in the crop is kept.
+
+    Args:
+        size: (width, height) of a crop, multiples of 16.
+        features: E.
+    """
+
+    def __init__(self, size: tuple[int, int], features: int) -> None:
+        super().__init__()
+        first, second, third = _EYE_WIDTHS
+        self.convolutions = nn.Sequential(
+            nn.PixelUnshuffle(_SMALLER),
+            nn.Conv2d(6 * _SMALLER**2, first, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(second, third, 3, padding=1),
+            nn.ReLU(),
+        )
+        self.project = nn.Linear(third * (size[0] // 8) * (size[1] // 8), features)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """(N, E) features."""
+        maps = self.convolutions(crops.contiguous(memory_format=torch.channels_last))
+        return functional.relu(self.project(maps.flatten(1)))
+
+
+class UnwrappedReader(nn.Module):
+    """What is seen along the skin, and in crops of the eyes, to controls.
+
+    Args:
+        config: ``grid`` above 0.
+    """
+
+    index: Tensor
+    weight: Tensor
+    dark: Tensor
+    eye_index: Tensor
+
+    def __init__(self, config: InversionConfig) -> None:
+        super().__init__()
+        height, width = config.grid
+        controls = len(config.controls)
+        self.size, self.modalities = config.grid, config.modalities
+        around = config.identity + len(POSE) + len(MODALITIES)
+        self.face = _FaceNet(config.grid, around, controls)
+        self.eyes, self.eye_controls = None, None
+        if config.eye_branch:
+            chosen = [config.controls.index(name) for name in config.eye_controls]
+            self.eyes = EyeNet(config.eye_size, config.eye_features)
+            beside = 2 * config.eye_features + len(POSE) + len(MODALITIES)
+            self.eye_controls = nn.Sequential(
+                nn.Linear(beside, _EYE_WIDTH), nn.ReLU(), nn.Linear(_EYE_WIDTH, len(chosen))
+            )
+            self.register_buffer("eye_index", torch.tensor(chosen, dtype=torch.int64), persistent=False)
+        self.register_buffer("index", torch.zeros(height * width, 3, dtype=torch.int16))
+        self.register_buffer("weight", torch.zeros(height * width, 3))
+        dark = torch.tensor([_DARKEST / spread for spread in IMAGENET_STD])[:, None, None]
+        self.register_buffer("dark", dark, persistent=False)
+
+    def place(self, index: NDArray[np.int64], weight: NDArray[np.float32]) -> None:
+        """Set the map: each place of the grid lies between three points (G, 3) of the mesh, weighted (G, 3).
+
+        See `omote.rigs.surface_points.face_grid`.
+        """
+        self.index.copy_(torch.from_numpy(index))
+        self.weight.copy_(torch.from_numpy(weight))
+
+    def forward(
+        self, mesh: MeshReader, images: Mapping[str, Tensor], eyes: Mapping[str, Tensor], belief: Belief
+    ) -> Tensor:
+        """(B, C) float32 controls, unbounded.
+
+        Args:
+            mesh: projects the points.
+            images: see `MeshReader.forward`.
+            eyes: (B, 2, 3, h, w) of the same modalities, likewise; none: the eyes' controls are those of the belief.
+            belief: of the mesh reader, within its ranges.
+        """
+        return self.read(self.unwrap(mesh, images, belief), eyes, mesh.units(belief))
+
+    def read(self, seen: Mapping[str, Tensor], eyes: Mapping[str, Tensor], state: Tensor) -> Tensor:
+        """`forward` from what was seen along the skin.
+
+        Args:
+            seen: of `unwrap`.
+            eyes: see `forward`.
+            state: (B, C + I + 7) the belief in the mesh reader's units.
+        """
+        controls = self.face.last.weight.shape[0]
+        around = state[:, controls:]
+        flags = around.new_tensor([float(name in seen) for name in MODALITIES]).expand(len(around), -1)
+        found: Tensor = self.face(self._whole(seen), torch.cat([around, flags], 1)).float()
+        if self.eyes is None or self.eye_controls is None:
+            return found * CONTROL_SPREAD
+        if not eyes:
+            kept = state[:, :controls][:, self.eye_index]
+            return found.index_copy(1, self.eye_index, kept) * CONTROL_SPREAD
+        crops = self._whole({name: crop.flatten(0, 1) for name, crop in eyes.items()})
+        features = self.eyes(crops).reshape(len(around), -1)
+        beside = torch.cat([around[:, -len(POSE) :], flags], 1).to(features.dtype)
+        more = self.eye_controls(torch.cat([features, beside], 1))
+        return found.index_add(1, self.eye_index, more.float()) * CONTROL_SPREAD
+
+    @torch.no_grad()
+    def unwrap(self, mesh: MeshReader, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
+        """What is seen along the skin: (B, 3, H, W) of each modality that is there; normals in head space."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            turn = rotation(belief.pose[:, :3])
+            points = mesh.project(belief, turn).transpose(0, 1)
+            where = functional.embedding_bag(
+                self.index.int(), points.flatten(1), mode="sum", per_sample_weights=self.weight
+            )
+            where = where.reshape(*self.size, -1, 2).permute(2, 0, 1, 3) * 2 - 1
+            found = {}
+            for name, image in images.items():
+                seen = functional.grid_sample(
+                    image.float(), where, align_corners=False, padding_mode="border"
+                )
+                found[name] = (
+                    (turn.mT @ seen.flatten(2)).unflatten(2, self.size) if name == "normal" else seen
+                )
+            return found
+
+    def _whole(self, seen: Mapping[str, Tensor]) -> Tensor:
+        """(N, 6, h, w): colours relative to their mean and spread, normals; zeros for what is missing."""
+        parts = []
+        blank = torch.zeros_like(next(iter(seen.values())))
+        for name in MODALITIES:
+            part = seen.get(name, blank)
+            if name == "rgb" and name in seen:
+                few = part[:, :, ::_EVERY, ::_EVERY]
+                spread = few.std((2, 3), keepdim=True)
+                part = (part - few.mean((2, 3), keepdim=True)) / (spread + self.dark)
+            parts.append(part)
+        return torch.cat(parts, 1).to(self.face.last.weight.dtype)
+
+
+class _FaceNet(nn.Module):
+    """An unwrapped face (B, 6, H, W), and numbers beside it (B, N), to (B, C)."""
+
+    def __init__(self, size: tuple[int, int], around: int, controls: int) -> None:
+        super().__init__()
+        narrow, wide = 64, 128
+        self.convolutions = nn.Sequential(
+            nn.PixelUnshuffle(_SMALLER),
+            nn.Conv2d(6 * _SMALLER**2, narrow, 3, padding=1),
+            nn.ReLU(),
+            _Block(narrow),
+            nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
+            nn.ReLU(),
+            _Block(wide),
+            _Block(wide),
+            nn.Conv2d(wide, _PLACE_FEATURES, 1),
+            nn.ReLU(),
+        )
+        places = (size[0] // (2 * _SMALLER)) * (size[1] // (2 * _SMALLER))
+        self.first = nn.Linear(places * _PLACE_FEATURES + around, _FACE_WIDTH)
+        self.second = nn.Linear(_FACE_WIDTH, _FACE_WIDTH)
+        self.last = nn.Linear(_FACE_WIDTH, controls)
+
+    def forward(self, face: Tensor, around: Tensor) -> Tensor:
+        """(B, C), control units a spread."""
+        maps = self.convolutions(face.contiguous(memory_format=torch.channels_last))
+        hidden = functional.relu(self.first(torch.cat([maps.flatten(1), around.to(maps.dtype)], 1)))
+        hidden = hidden + functional.relu(self.second(hidden))
+        found: Tensor = self.last(hidden)
+        return found
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut; at first the shortcut is most of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        with torch.no_grad():
+            self.second.weight.mul_(0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As its input."""
+        made: Tensor = functional.relu(x + self.second(functional.relu(self.first(x))))
+        return made

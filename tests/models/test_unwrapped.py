@@ -1,0 +1,145 @@
+"""Reading an unwrapped face: what the map shows, what eyes have a say in, checkpoints and the fast form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.models.small_networks import small_hiera, small_unwrapped
+from tests.models.test_mesh_reader import SPACE, images, points
+from torch import Tensor
+
+from omote.errors import InputError
+from omote.models.inversion import FastInversion, InversionNet, load_checkpoint, save_checkpoint
+from omote.models.inversion.mesh import USUAL_POSE, Belief
+
+IDENTITY, PLACES = 2, 16 * 24
+
+
+def network(**changes: Any) -> InversionNet:
+    """Random weights; each place of the map lies at one of the first five points, all at z = 0."""
+    torch.manual_seed(0)
+    net = InversionNet(small_unwrapped(SPACE, "two", **changes)).eval()
+    assert net.mesh is not None
+    assert net.unwrapped is not None
+    net.mesh.place(points())
+    net.mesh.whiten({name: torch.randn(50, 18) for name in net.config.modalities}, 0.03)
+    index = np.tile(np.arange(PLACES)[:, None] % 5, (1, 3))
+    net.unwrapped.place(index, np.tile(np.array([0.5, 0.25, 0.25], np.float32), (PLACES, 1)))
+    return net
+
+
+def eyes(batch: int = 3) -> dict[str, Tensor]:
+    chance = torch.Generator().manual_seed(2)
+    made = {name: torch.randn(batch, 2, 3, 48, 64, generator=chance) for name in ("rgb", "normal")}
+    return {f"eyes_{name}": crop for name, crop in made.items()}
+
+
+def at_rest(turn: tuple[float, float, float] = (0, 0, 0)) -> Belief:
+    pose = torch.tensor([[*turn, *USUAL_POSE[3:]]])
+    return Belief(torch.zeros(1, 2), torch.zeros(1, IDENTITY), pose)
+
+
+def test_the_map_shows_what_lies_at_the_points() -> None:
+    net = network()
+    assert net.mesh is not None
+    assert net.unwrapped is not None
+    ramp = torch.arange(32.0).expand(32, 32) + 0.5  # each pixel says how far to the right it is
+    picture = torch.stack([ramp, ramp.T, torch.ones(32, 32)])[None]
+    seen = net.unwrapped.unwrap(net.mesh, {"rgb": picture}, at_rest())["rgb"]
+    assert seen.shape == (1, 3, 16, 24)
+    where = net.mesh.project(at_rest())[0, :5] * 32
+    first = seen[0, :2].flatten(1)[:, :5].T
+    assert first.numpy() == pytest.approx(where.numpy(), abs=1e-3)
+    moved = at_rest()._replace(controls=torch.tensor([[1.0, 0.0]]))  # a centimetre up: 1.6 px of 32
+    higher = net.unwrapped.unwrap(net.mesh, {"rgb": picture}, moved)["rgb"]
+    assert (seen - higher)[0, 1].numpy() == pytest.approx(1.6, abs=1e-3)
+
+
+def test_normals_are_turned_back_with_the_head() -> None:
+    net = network()
+    assert net.mesh is not None
+    assert net.unwrapped is not None
+    towards = torch.tensor([0.0, 0.0, 1.0])[None, :, None, None].expand(1, 3, 32, 32)
+    turned = at_rest((0, 0.5, 0))  # to the subject's left: the camera is then to the right
+    seen = net.unwrapped.unwrap(net.mesh, {"normal": towards}, turned)["normal"]
+    assert seen[0, :, 3, 3].numpy() == pytest.approx([-np.sin(0.5), 0, np.cos(0.5)], abs=1e-5)
+
+
+def test_light_and_gain_do_not_count() -> None:
+    net, given = network(), images()
+    lit = {**given, "rgb": given["rgb"] * 3 + torch.tensor([0.5, -1, 2])[:, None, None]}
+    with torch.no_grad():
+        assert (net(**given) - net(**lit)).abs().max().item() < 0.03  # but for the least spread
+
+
+def test_eyes_have_a_say_in_their_controls_alone() -> None:
+    net, given = network(), images()
+    with torch.no_grad():
+        net.train()
+        without, with_eyes = net(**given)[-1].controls, net(**given, **eyes())[-1].controls
+        believed = net(**given)[-2].controls.clamp(net.low, net.high)
+    assert torch.equal(without[:, 0], with_eyes[:, 0])
+    assert (without[:, 1] - with_eyes[:, 1]).abs().max().item() > 1e-3
+    assert without[:, 1].numpy() == pytest.approx(believed[:, 1].numpy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rgb", "normal"])
+def test_one_modality_is_enough(name: str) -> None:
+    net = network()
+    given = {name: images()[name], f"eyes_{name}": eyes()[f"eyes_{name}"]}
+    with torch.no_grad():
+        alone = net(**given)
+    assert alone.shape == (3, 2)
+    assert bool(alone.isfinite().all())
+
+
+def test_the_unwrapped_face_teaches_no_mesh() -> None:
+    """Where the mesh is does not follow from how the face looks on it."""
+    net = network().train()
+    net(**images(), **eyes())[-1].controls.square().mean().backward()
+    assert net.mesh is not None
+    assert net.unwrapped is not None
+    assert all(value.grad is None for value in net.mesh.parameters())
+    assert all(value.grad is not None for value in net.unwrapped.parameters())
+
+
+def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
+    net, given = network(), {**images(), **eyes()}
+    save_checkpoint(tmp_path / "net.safetensors", net, half=False)
+    again = load_checkpoint(tmp_path / "net.safetensors", SPACE)
+    assert again.unwrapped is not None
+    assert again.unwrapped.index.dtype == torch.int16
+    with torch.no_grad():
+        assert torch.equal(again(**given), net(**given))
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> None:
+    net, given = network(), {**images(), **eyes()}
+    fast = FastInversion(net, dtype)
+    for part in (given, {"rgb": given["rgb"]}):
+        with torch.no_grad():
+            wanted = net(**part)
+        assert (fast(**part) - wanted).abs().max().item() < limit
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": (12, 24)}, "grid must be two multiples of 8"),
+        ({"grid": (0, 24)}, "needs a height, a width and mesh_points"),
+        ({"grid": (0, 0)}, "an eye branch without a backbone needs an unwrapped face"),
+        ({"eye_controls": ()}, "beside an unwrapped face needs eye_controls"),
+        ({"eye_controls": ("wink",)}, "eye_controls must be among the controls"),
+    ],
+)
+def test_impossible_readers_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small_unwrapped(SPACE, "two", **changes)
+    with pytest.raises(InputError, match="needs a height, a width and mesh_points"):
+        replace(small_hiera(SPACE, "two"), grid=(16, 24))

@@ -1,0 +1,1 @@
+"""Maintainers' scripts that train the shipped inversion network."""
