@@ -123,12 +123,12 @@ class AnimateArgs:
     """Sign with your own certificate instead of this machine's key."""
     key: Annotated[Path | None, _option("PEM")] = None
     """The private key of --certificate."""
-    engine: Annotated[str, tyro.conf.arg(metavar="puppet|liveportrait")] = "puppet"
-    """What renders the frames."""
     overwrite: Flag = False
     """Make it again even if it is complete."""
     json: Flag = False
     """Print what was made as JSON; no progress bars."""
+    engine: Annotated[str, tyro.conf.arg(metavar="puppet|liveportrait")] = "puppet"
+    """What renders the frames: the rig textured by the photo, or LivePortrait, whose own options follow."""
     liveportrait: Annotated[LivePortraitArgs, tyro.conf.arg(name="")] = field(
         default_factory=LivePortraitArgs
     )
