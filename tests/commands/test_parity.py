@@ -40,7 +40,7 @@ def test_everything_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert word in header
     assert sum(line.split()[:2] == ["tiny_s0", "y"] and line.split()[-1] == "pass" for line in lines) == 1
     assert "network tiny" in out
-    assert lines[-1].startswith("pass: 3 cases, 6 outputs in ")
+    assert lines[-1].startswith("pass: cases 3, outputs 6, ")
 
 
 def test_a_failure_is_shown_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +49,7 @@ def test_a_failure_is_shown_and_counted(tmp_path: Path, capsys: pytest.CaptureFi
     code, out, _ = omote(capsys, "parity", folder)
     assert code == 1
     assert "FAIL: its mean is" in out
-    assert out.splitlines()[-1].startswith("FAIL (1): tiny_s7; 2 cases, 4 outputs in ")
+    assert out.splitlines()[-1].startswith("FAIL (1): tiny_s7; cases 2, outputs 4, ")
     assert omote(capsys, "parity", folder, "--case", "tiny_s0")[0] == 0
 
 

@@ -111,7 +111,7 @@ def _summarise(results: list[FolderResult], seconds: float) -> None:
         f"network {name}" for result in results for name, problems in result.networks.items() if problems
     ]
     failed += [str(result.folder) for result in results if result.problem is not None]
-    words = f"{len(cases)} cases, {len(outputs)} outputs in {seconds:.0f} s"
+    words = f"cases {len(cases)}, outputs {len(outputs)}, {seconds:.0f} s"
     if failed:
         names = f"{', '.join(failed[:8])}{' ...' if len(failed) > 8 else ''}"
         console.say(f"FAIL ({len(failed)}): {names}; {words}")
