@@ -35,16 +35,18 @@ def sign(job: Job, made: Path, progress: Progress) -> None:
         OutputError, InputError, FormatError, OmoteError: as `omote.provenance.sign_media`.
     """
     from omote.animation.sinks import frames_in
+    from omote.media import is_video
     from omote.provenance import sign_media
 
     options = job.options
+    source = "video" if is_video(job.photo) else "photo"
     files = frames_in(made) if job.kind == "folder" else [made]
     for number, file in enumerate(files, 1):
         sign_media(
             file,
             inputs=_inputs(job),
             action="animated",
-            description=f"A photo animated by {', '.join(job.driver_names)}",
+            description=f"A {source} animated by {', '.join(job.driver_names)}",
             consent=options.consent,
             engine=options.engine,
             certificate=options.certificate,
