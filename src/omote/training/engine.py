@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from omote.errors import InputError, OutputError
+from omote.training.critic import Adversarial, Opponent
 from omote.training.curves import Log
 from omote.training.ema import Ema
 from omote.training.numerics import Precision, keep_memory, pick_precision
@@ -29,7 +30,7 @@ Tell = Callable[[str, Mapping[str, Any]], None]
 
 
 class Task(Protocol):
-    """What is trained: a network, its data and its losses."""
+    """What is trained: a network, its data and its losses; against a critic where it is `Adversarial`, too."""
 
     @property
     def net(self) -> nn.Module:
@@ -101,8 +102,8 @@ class EngineOptions:
 class Engine:
     """One training in one folder.
 
-    Writes ``last.pt`` (to go on from), ``model.safetensors`` (the averaged weights of the best validation so far),
-    ``log.jsonl`` and ``loss.png``.
+    Writes ``last.pt`` (to go on from), ``model.safetensors`` (the averaged weights of the best validation so far; see
+    ``model``), ``log.jsonl`` and ``loss.png``.
 
     Args:
         task: what is trained.
@@ -111,6 +112,7 @@ class Engine:
         decisive: options that a resumption must share, plain JSON values by name.
         tell: told how it goes.
         overwrite: start again, whatever is in the folder.
+        model: how the task's `save` calls what it writes into the folder.
 
     Raises:
         InputError: the folder holds a training with other options.
@@ -126,6 +128,7 @@ class Engine:
         *,
         tell: Tell | None = None,
         overwrite: bool = False,
+        model: str = "model.safetensors",
     ) -> None:
         from accelerate import Accelerator
 
@@ -134,6 +137,7 @@ class Engine:
             torch.set_num_threads(options.threads)
         self.task, self.options, self.folder, self.decisive = task, options, folder, dict(decisive)
         self.tell = tell or (lambda kind, numbers: None)
+        self.model_path = folder / model
         self.accelerator = Accelerator(mixed_precision="no", step_scheduler_with_optimizer=False)
         self.device: torch.device = self.accelerator.device
         self.dtype = pick_precision(options.precision, self.device)
@@ -145,6 +149,7 @@ class Engine:
         self.optimizer = torch.optim.AdamW(
             trained, lr=options.rate.peak, betas=options.betas, weight_decay=options.weight_decay, fused=fused
         )
+        self.opponent = self._opponent()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.position = Position()
         self._length: int | None = None  # batches of a pass, once one has ended
@@ -155,7 +160,7 @@ class Engine:
                 self.state_path.unlink(missing_ok=True)
         elif self.state_path.exists():
             self._restore()
-        self.wrapped: nn.Module = self._wrap()
+        self.wrapped: nn.Module = self._wrap(self.net)
         self.log = Log(folder, self.position.step if self.position.step else -1) if self._leads else None
         self._saved_at = self._clock = time.monotonic()
         self._asked_to_stop: int | None = None
@@ -185,7 +190,7 @@ class Engine:
             self._validate()
         self._save_state()
         if self._leads:
-            if not (self.folder / "model.safetensors").exists():
+            if not self.model_path.exists():
                 self._save_model({})
             self.tell("end", {"step": self.position.step, "seconds": self.position.seconds})
         return self.position
@@ -237,6 +242,8 @@ class Engine:
             norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip)
             losses["gradient"] = norm
         self.scaler.step(self.optimizer)
+        if self.opponent is not None:
+            losses |= self.opponent.step(place.step, rate, self.scaler, self._autocast())
         self.scaler.update()
         self.ema.update(self.net)
         for name, value in losses.items():
@@ -315,7 +322,7 @@ class Engine:
         place = self.position
         notes = {**self.decisive, "step": place.step, "epoch": place.epoch, "seconds": round(place.seconds)}
         notes["validation"] = dict(means)
-        self.task.save(self.ema.net, self.folder / "model.safetensors", notes)
+        self.task.save(self.ema.net, self.model_path, notes)
 
     def _save_state(self) -> None:
         if self._leads:
@@ -329,6 +336,8 @@ class Engine:
                 "random": random_state(),
                 "length": self._length,
             }
+            if self.opponent is not None:
+                parts["opponent"] = self.opponent.state()
             save_state(self.state_path, self.position, self.decisive, parts)
         self._saved_at = time.monotonic()
 
@@ -341,15 +350,24 @@ class Engine:
         self.scaler.load_state_dict(parts["scaler"])
         restore_random_state(parts["random"])
         self._length = parts["length"]
+        if self.opponent is not None:
+            self.opponent.restore(parts["opponent"])
 
-    def _wrap(self) -> nn.Module:
-        """The network as the loss calls it: over several processes its gradients are averaged."""
+    def _opponent(self) -> Opponent | None:
+        critic = self.task.critic if isinstance(self.task, Adversarial) else None
+        if critic is None or not isinstance(self.task, Adversarial):
+            return None
+        net = critic.to(self.device)
+        return Opponent(self.task, net, self._wrap(net), self.options.betas)
+
+    def _wrap(self, net: nn.Module) -> nn.Module:
+        """A network as the losses call it: over several processes its gradients are averaged."""
         if self.accelerator.num_processes == 1:
-            return self.net
+            return net
         from torch.nn.parallel import DistributedDataParallel
 
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(self.net, device_ids=ids, find_unused_parameters=True)
+        return DistributedDataParallel(net, device_ids=ids, find_unused_parameters=True)
 
     @property
     def _leads(self) -> bool:
