@@ -1,0 +1,101 @@
+"""Does a training of LivePortrait learn? ``python benchmarks/liveportrait_training.py [--minutes 25] [--threads 2]``.
+
+Renders clips with our own rig, trains the small preset of the base stage on them for the minutes given, and compares
+driven pictures of heads that it never saw with what the drivers really show: PSNR of the results, and of the source
+copied as it is. Writes a strip (source, driver, result) to ``--output``; ends with one JSON line. Run again with more
+minutes, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from omote.commands.train_liveportrait import TrainClipsArgs
+from omote.media import write_image
+from omote.models.liveportrait.checkpoint import load_nets
+from omote.training.curves import read_log
+from omote.training.datasets.clips import Clip, open_clip, split_people
+from omote.training.liveportrait import MODEL, PRESETS, LivePortraitOptions, recipe, train_liveportrait
+from omote.training.liveportrait.base import psnr
+from omote.training.liveportrait.networks import BaseNet, shrink
+from omote.training.liveportrait.pairs import held_out_pairs, to_batch
+from omote.training.schedule import Budget
+
+
+def compare(net: BaseNet, clips: list[Clip], pairs: int) -> tuple[list[float], list[float], np.ndarray]:
+    """PSNR of each result, PSNR of each source copied, and the strip of the first pairs."""
+    size, made, copied, rows = PRESETS["small"].input_size, [], [], []
+    for pair in held_out_pairs(clips, pairs):
+        batch = to_batch([pair])
+        source, driver = (batch[name].float() / 255 for name in ("source", "driver"))
+        with torch.inference_mode():
+            image = net(shrink(source, size), shrink(driver, size)).image
+        made.append(float(psnr(image, driver)))
+        copied.append(float(psnr(source, driver)))
+        rows.append(torch.cat([source, driver, image], 3)[0])
+    each = max(1, len(rows) // 8)
+    strip = torch.cat(rows[::each][:8], 1).permute(1, 2, 0).numpy()
+    return made, copied, np.rint(255 * strip.clip(0, 1)).astype(np.uint8)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clips", type=int, default=400, help="heads, of which one in ten is held out")
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=64, help="held-out pairs that are compared")
+    parser.add_argument("--output", type=Path, default=Path("build/liveportrait_training"))
+    options = parser.parse_args()
+    data, run = options.output / "clips", options.output / "run"
+    TrainClipsArgs(data, options.clips, options.frames, jobs=options.threads).run()
+    engine = recipe(
+        "small", Budget(minutes=options.minutes), threads=options.threads, validate_every=250, report_every=25
+    )
+
+    def tell(kind: str, numbers: object) -> None:
+        if kind == "validation" and isinstance(numbers, dict):
+            shown = {
+                name: round(numbers[name], 3) for name in ("seconds", "loss", "psnr", "copy_psnr", "gain")
+            }
+            print(f"step {numbers['step']}: {shown}", flush=True)
+
+    place = train_liveportrait(
+        LivePortraitOptions((data,), run / "crops", preset="small"), engine, run, tell=tell
+    )
+    torch.set_num_threads(options.threads)
+    held = split_people([open_clip(path) for path in sorted(data.glob("*.clip"))])[1]
+    made, copied, strip = compare(BaseNet(load_nets(run / MODEL)).eval(), held, options.pairs)
+    write_image(options.output / "strip.png", strip)
+    steps = [entry for entry in read_log(run) if entry["kind"] == "train"]
+    better = np.array(made) > np.array(copied)
+    summary = {
+        "psnr_db": round(float(np.mean(made)), 2),
+        "copy_psnr_db": round(float(np.mean(copied)), 2),
+        "gain_db": round(float(np.mean(made) - np.mean(copied)), 2),
+        "better_share": round(float(better.mean()), 3),
+        "pairs": len(made),
+        "image_loss_first": round(steps[0]["image"], 3),
+        "image_loss_last": round(steps[-1]["image"], 3),
+        "guide_loss_first": round(steps[0]["guide"], 4),
+        "guide_loss_last": round(steps[-1]["guide"], 4),
+        "steps": place.step,
+        "minutes": round(place.seconds / 60, 1),
+        "threads": options.threads,
+        "strip": str(options.output / "strip.png"),
+    }
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
