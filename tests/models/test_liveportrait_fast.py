@@ -1,0 +1,154 @@
+"""The large networks arranged for speed do what the plain ones do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, WarpingConfig
+from omote.models.liveportrait.fast import FastGenerator, FastWarping
+from omote.models.liveportrait.fast import convolutions as packed
+from omote.models.liveportrait.fast.convolutions import Conv, EnlargedConv, fold_norm
+from omote.models.liveportrait.generator import SpadeGenerator
+from omote.models.liveportrait.warping import WarpingModule
+from omote.models.seeded import fill_seeded
+
+KEYPOINTS = 5
+
+
+@pytest.fixture(params=[True, False], ids=["packed", "plain"])
+def packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With oneDNN's own operations, and where torch was built without them."""
+    if not request.param:
+        monkeypatch.setattr(packed, "_can_pack", lambda: False)
+
+
+def warping(*, occlusion: bool = True) -> WarpingModule:
+    dense = DenseMotionConfig(block_expansion=8, max_features=64, num_blocks=3, reshape_depth=8, compress=2)
+    small = WarpingConfig(
+        num_kp=KEYPOINTS,
+        block_expansion=8,
+        max_features=64,
+        reshape_channel=8,
+        estimate_occlusion_map=occlusion,
+        dense_motion_params=dense,
+    )
+    net = WarpingModule(small)
+    fill_seeded(net, 3)
+    return net.eval()
+
+
+def generator(upscale: int = 2) -> SpadeGenerator:
+    small = GeneratorConfig(
+        upscale=upscale,
+        block_expansion=8,
+        max_features=64,
+        out_channels=8,
+        num_middle_blocks=2,
+        spade_hidden=16,
+    )
+    net = SpadeGenerator(small)
+    fill_seeded(net, 3)
+    return net.eval()
+
+
+def keypoints(count: int, seed: int) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.uniform(-0.9, 0.9, (count, KEYPOINTS, 3)).astype(np.float32))
+
+
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize(("activation", "leak"), [("none", 0.0), ("relu", 0.0), ("leaky_relu", 0.2)])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_convolution_is_torch_s(activation: packed.Activation, leak: float, dims: int) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(6, 4, *[3] * dims), torch.randn(6), torch.randn(2, 4, *[5] * dims)
+    plain = (F.conv2d if dims == 2 else F.conv3d)(x, weight, bias, padding=1)
+    added = torch.randn_like(plain)
+    act = {"none": lambda t: t, "relu": F.relu, "leaky_relu": lambda t: F.leaky_relu(t, leak)}[activation]
+    conv = Conv(weight, bias, torch.float32, activation=activation, leak=leak)
+    assert conv(x).numpy() == pytest.approx(act(plain).numpy(), abs=1e-5)
+    assert conv(x, plus=added).numpy() == pytest.approx(act(plain + added).numpy(), abs=1e-5)
+    assert conv(x[:1]).numpy() == pytest.approx(act(plain[:1]).numpy(), abs=1e-5)  # another size
+
+
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("factor", [2, 4])
+def test_enlarging_before_and_after_is_the_same(factor: int) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(6, 4, 3, 3), torch.randn(6), torch.randn(2, 4, 5, 3)
+    wanted = F.relu(F.conv2d(F.interpolate(x, scale_factor=float(factor)), weight, bias, padding=1))
+    conv = EnlargedConv(weight, bias, factor, torch.float32, "relu")
+    (whole,) = conv(x)
+    assert whole.numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+    size = (2, 5 * factor, 3 * factor)
+    one, other = conv(x, [x.new_empty(*size, 2), x.new_empty(*size, 4)])
+    assert torch.cat([one, other], 1).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+
+
+def test_depth_is_not_enlarged() -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(6, 4, 3, 3, 3), torch.randn(2, 4, 3, 5, 3)
+    wanted = F.conv3d(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0)), weight, padding=1)
+    (found,) = EnlargedConv(weight, None, 2, torch.float32, "none")(x)
+    assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+
+
+def test_a_normalisation_is_folded_in() -> None:
+    torch.manual_seed(0)
+    conv, norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4).eval()
+    with torch.no_grad():
+        for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+            assert value is not None
+            value.uniform_(0.5, 2)
+    x = torch.randn(1, 3, 6, 6)
+    folded = F.conv2d(x, *fold_norm(conv.weight, conv.bias, norm))
+    assert folded.detach().numpy() == pytest.approx(norm(conv(x)).detach().numpy(), abs=1e-5)
+
+
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("upscale", [1, 2])
+def test_the_generator_draws_the_same(count: int, upscale: int) -> None:
+    net = generator(upscale)
+    feature = torch.rand(count, 32, 16, 24, generator=torch.Generator().manual_seed(count)) * 2 - 1
+    with torch.inference_mode():
+        wanted = net(feature)
+        exact, rough = (FastGenerator(net, dtype)(feature) for dtype in (torch.float32, torch.bfloat16))
+    assert wanted.std().item() > 0.05
+    assert exact.shape == wanted.shape
+    assert (exact - wanted).abs().max().item() < 2e-5
+    assert rough.dtype == torch.float32
+    assert 10 * torch.log10(1 / (rough - wanted).square().mean()).item() > 40
+
+
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("occlusion", [True, False])
+def test_the_warping_module_warps_the_same(occlusion: bool) -> None:
+    net = warping(occlusion=occlusion)
+    volume = torch.rand(2, 8, 8, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    driving, source = keypoints(2, 1), keypoints(2, 2)
+    with torch.inference_mode():
+        wanted = net(volume, driving, source).out
+        exact, rough = FastWarping(net, torch.float32), FastWarping(net, torch.bfloat16)
+        found = exact(exact.prepare(volume), driving, source)
+        about = rough(rough.prepare(volume), driving, source)
+        # One source for all frames, and one frame at a time.
+        shared = exact(exact.prepare(volume[:1]), driving, source[:1])
+        each = [net(volume[:1], driving[i : i + 1], source[:1]).out for i in range(2)]
+    assert wanted.std().item() > 0.05
+    assert (found - wanted).abs().max().item() < 2e-5
+    assert (about.float() - wanted).abs().max().item() < 0.05 * wanted.abs().max().item()
+    assert (shared - torch.cat(each)).abs().max().item() < 2e-5
+
+
+def test_keypoints_outside_the_picture_are_sampled_as_zero() -> None:
+    net = warping()
+    volume = torch.rand(1, 8, 8, 16, 24)
+    driving, source = keypoints(1, 1), keypoints(1, 2) + 2.5
+    with torch.inference_mode():
+        fast = FastWarping(net, torch.float32)
+        found = fast(fast.prepare(volume), driving, source)
+        assert (found - net(volume, driving, source).out).abs().max().item() < 2e-5
