@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from omote.errors import FormatError, InputError, WeightsError
-from omote.models.liveportrait import (
-    BASE_FILES,
-    RETARGETING_FILE,
-    AppearanceConfig,
-    DenseMotionConfig,
-    GeneratorConfig,
-    LivePortraitConfig,
-    LivePortraitNets,
-    MotionConfig,
-    RetargetingConfig,
-    WarpingConfig,
-)
+from omote.errors import InputError, WeightsError
+from omote.models.liveportrait import BASE_FILES, RETARGETING_FILE, LivePortraitConfig, LivePortraitNets
+from omote.models.liveportrait.checkpoint import DESCRIPTION, read_config
 from omote.models.seeded import fill_seeded
 from omote.weights import load_safetensors, load_set, load_torch_checkpoint, read_description
 from omote.weights.nesting import unflatten
 
 SEEDED = "seeded:"
 RANDOM_NOTE = "random weights: the result shows the machinery, not a face"
-CONFIG_FILE = "config.json"
-"""In a folder of weights: the sizes of the networks, as `config_json` writes them; without it they are as published."""
 
 _FOLDERS = (
     "",
@@ -40,16 +27,6 @@ _FOLDERS = (
     "liveportrait/base_models",
     "liveportrait/retargeting_models",
 )
-_PARTS = {
-    "appearance": AppearanceConfig,
-    "motion": MotionConfig,
-    "warping": WarpingConfig,
-    "generator": GeneratorConfig,
-    "dense_motion_params": DenseMotionConfig,
-    "stitching": RetargetingConfig,
-    "eye": RetargetingConfig,
-    "lip": RetargetingConfig,
-}
 
 
 @dataclass(frozen=True)
@@ -107,13 +84,12 @@ def load_nets(weights: str | Path | None = None) -> LivePortraitNets:
     Args:
         weights: None for the published ones in the cache (`omote weights get liveportrait`); a folder that holds the
             five files of `BASE_FILES` and `RETARGETING_FILE` as ``.safetensors`` or ``.pth``, in it or in the published
-            folders below, of the sizes in its ``config.json`` if it has one; or "seeded:N" for random weights by the
-            rule of `omote.models.seeded`, which show the machinery and not a face.
+            folders below, of the sizes in its ``omote.json`` if it has one (`omote train liveportrait` writes it); or
+            "seeded:N" for random weights by the rule of `omote.models.seeded`, which show the machinery and not a face.
 
     Raises:
         InputError: a seed that is no number.
         WeightsError: files that are missing, damaged or of other networks.
-        FormatError: a damaged ``config.json``.
     """
     if is_seeded(weights):
         nets = _seeded(_seed_of(str(weights)))
@@ -172,51 +148,5 @@ def _tensors(path: Path) -> Mapping[str, Any]:
 
 
 def _config_in(folder: Path) -> LivePortraitConfig | None:
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        return None
-    try:
-        return config_from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError("cannot be read", where=path) from error
-    except (FormatError, InputError) as error:
-        raise type(error)(error.what, where=path, remedy=error.remedy) from error
-
-
-def config_from_json(text: str) -> LivePortraitConfig:
-    """The sizes of networks from what `config_json` wrote; what is absent is as published.
-
-    Raises:
-        FormatError: damaged, or an option that is not known.
-        InputError: sizes that do not fit together.
-    """
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise FormatError("is no JSON") from error
-    return LivePortraitConfig(**_known(LivePortraitConfig, values))
-
-
-def _known(kind: Any, values: Any) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise FormatError(f"the sizes of {kind.__name__} are no object")
-    names = {one.name for one in fields(kind)}
-    made = {}
-    for name, value in values.items():
-        if name not in names:
-            raise FormatError(f"the option {str(name)[:80]} is not known")
-        if name in _PARTS:
-            part = _PARTS[name]
-            try:
-                value = part(**_known(part, value))
-            except TypeError as error:
-                raise FormatError(f"the sizes of {name} do not fit") from error
-        made[name] = tuple(value) if isinstance(value, list) else value
-    return made
-
-
-def config_json(config: LivePortraitConfig) -> str:
-    """The sizes of networks, for a folder's ``config.json``."""
-    from dataclasses import asdict
-
-    return json.dumps(asdict(config), indent=1)
+    path = folder / DESCRIPTION
+    return read_config(path) if path.is_file() else None
