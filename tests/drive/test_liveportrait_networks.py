@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from omote.drive.liveportrait import networks
-from omote.drive.liveportrait.networks import check_weights, choose_processor, load_nets
+from omote.drive.liveportrait.networks import Processor, check_weights, choose_processor, load_nets
+from omote.drive.liveportrait.renderer import FastRenderer, PlainRenderer, Renderer, make_renderer
 from omote.errors import InputError, WeightsError
 from omote.models.liveportrait import LivePortraitNets
 from omote.models.liveportrait.checkpoint import DESCRIPTION, save_nets
+from omote.models.processor import multiplies_bfloat16
 
 from .liveportrait_small import SMALL, small_nets
 
@@ -76,8 +79,27 @@ def test_seeded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
             check_weights(wrong)
 
 
-def test_the_processor_is_one_that_gives_exact_pictures_here() -> None:
+def test_the_processor_is_one_that_gives_good_pictures() -> None:
     chosen = choose_processor()
-    if not torch.cuda.is_available():
-        assert (chosen.device.type, chosen.dtype) == ("cpu", torch.float32)
     assert chosen.dtype != torch.float16
+    if not torch.cuda.is_available():
+        assert chosen.device.type == "cpu"
+        assert (chosen.dtype == torch.bfloat16) == multiplies_bfloat16()
+
+
+def test_the_renderer_of_a_cpu_draws_what_the_plain_one_does() -> None:
+    nets = small_nets(2)
+    cpu = torch.device("cpu")
+    exact, rough = (make_renderer(nets, Processor(cpu, dtype)) for dtype in (torch.float32, torch.bfloat16))
+    plain = PlainRenderer(nets, Processor(cpu, torch.float32))
+    assert isinstance(exact, FastRenderer)
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.uniform(0, 1, (2, 3, 128, 128)).astype(np.float32))
+    points = torch.from_numpy(rng.uniform(-0.8, 0.8, (2, 2, 21, 3)).astype(np.float32))
+    for sources in (slice(0, 2), slice(0, 1)):  # each frame its own source, and one for all
+        renderers: list[Renderer] = [plain, exact, rough]
+        made = [r.render(r.prepare(images[sources]), points[0, sources], points[1]) for r in renderers]
+        assert made[0].std() > 0.02
+        assert made[0].shape == made[1].shape == (2, 3, 256, 256)
+        assert (made[0] - made[1]).abs().max() < 1e-4
+        assert 10 * torch.log10(1 / (made[0] - made[2]).square().mean()) > 35

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from omote.errors import InputError
-from omote.models.inversion import multiplies_bfloat16
+from omote.models.processor import multiplies_bfloat16
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")

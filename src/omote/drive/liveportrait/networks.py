@@ -13,6 +13,7 @@ import torch
 from omote.errors import InputError, WeightsError
 from omote.models.liveportrait import BASE_FILES, RETARGETING_FILE, LivePortraitConfig, LivePortraitNets
 from omote.models.liveportrait.checkpoint import DESCRIPTION, read_config
+from omote.models.processor import multiplies_bfloat16
 from omote.models.seeded import fill_seeded
 from omote.weights import load_safetensors, load_set, load_torch_checkpoint, read_description
 from omote.weights.nesting import unflatten
@@ -44,7 +45,7 @@ class Processor:
 
 
 def choose_processor() -> Processor:
-    """CUDA in bfloat16 where it has it, else in float32; otherwise the CPU in float32.
+    """CUDA or the CPU, in bfloat16 where it multiplies that, else in float32.
 
     Half precision of 16 bits (float16) is never chosen: on some cards it gives black pictures. Apple's MPS has no
     sampling of volumes.
@@ -53,7 +54,7 @@ def choose_processor() -> Processor:
         return Processor(
             torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
         )
-    return Processor(torch.device("cpu"), torch.float32)
+    return Processor(torch.device("cpu"), torch.bfloat16 if multiplies_bfloat16() else torch.float32)
 
 
 def is_seeded(weights: str | Path | None) -> bool:

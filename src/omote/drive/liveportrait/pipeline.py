@@ -31,7 +31,7 @@ from omote.drive.liveportrait.extraction import (
 )
 from omote.drive.liveportrait.offsets import Mlps
 from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
-from omote.drive.liveportrait.renderer import PlainRenderer, Renderer
+from omote.drive.liveportrait.renderer import Renderer, make_renderer
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.sources import PhotoSource, VideoSource
 from omote.drive.liveportrait.template import template_of
@@ -53,7 +53,7 @@ class LivePortrait:
     Args:
         nets: all networks, see `omote.drive.liveportrait.networks.load_nets`.
         options: how; default `LivePortraitOptions()`.
-        renderer: draws the faces; default `PlainRenderer`.
+        renderer: draws the faces; default `make_renderer`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LivePortrait:
         renderer: Renderer | None = None,
     ) -> None:
         self.options = options or LivePortraitOptions()
-        self.renderer = renderer or PlainRenderer(nets)
+        self.renderer = renderer or make_renderer(nets)
         self._extractor = Extractor(nets.motion_extractor)
         # The small networks run where the keypoints are.
         self._mlps = Mlps(nets.stitching.cpu(), nets.eye.cpu(), nets.lip.cpu())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,20 +12,21 @@ from torch import Tensor
 from omote.checks import check_shape
 from omote.drive.liveportrait.networks import Processor, choose_processor
 from omote.models.liveportrait import LivePortraitNets
+from omote.models.liveportrait.fast import FastGenerator, FastWarping, Volume
 from omote.models.liveportrait.keypoints import POINTS
 
 
 class Renderer(Protocol):
     """Draws a source whose face has moved."""
 
-    def prepare(self, images: Tensor) -> Tensor:
-        """What is computed once of each source image: its volume of features.
+    def prepare(self, images: Tensor) -> Any:
+        """What is computed once of each source image, for `render`.
 
         Args:
             images: (B, 3, 256, 256) RGB in 0..1.
         """
 
-    def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+    def render(self, features: Any, source: Tensor, driving: Tensor) -> Tensor:
         """(B, 3, 512, 512) RGB in 0..1, float32 on the CPU.
 
         Args:
@@ -33,6 +34,42 @@ class Renderer(Protocol):
             source: (B, 21, 3) keypoints of the source, or (1, 21, 3).
             driving: (B, 21, 3) keypoints that it is to have.
         """
+
+
+def make_renderer(nets: LivePortraitNets, processor: Processor | None = None) -> Renderer:
+    """The renderer for a processor, by default that of `choose_processor`."""
+    on = processor or choose_processor()
+    return FastRenderer(nets, on.dtype) if on.device.type == "cpu" else PlainRenderer(nets, on)
+
+
+class FastRenderer:
+    """The same arithmetic arranged for a CPU, see `omote.models.liveportrait.fast`.
+
+    In float32 pictures differ from the published arithmetic's by rounding; `benchmarks/liveportrait_cpu.py` measures
+    how close they are in bfloat16.
+
+    Args:
+        nets: the weights of the large ones are copied.
+        dtype: of the large convolutions: float32 or bfloat16.
+    """
+
+    def __init__(self, nets: LivePortraitNets, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._extractor = nets.appearance_feature_extractor
+        self._warping = FastWarping(nets.warping_module, dtype)
+        self._generator = FastGenerator(nets.spade_generator, dtype)
+
+    def prepare(self, images: Tensor) -> Volume:
+        """The features, ready to be warped; see `Renderer`."""
+        check_shape("images", images, "B", 3, "H", "W")
+        with torch.inference_mode(), _autocast(torch.device("cpu"), self._dtype):
+            return self._warping.prepare(self._extractor(images))
+
+    def render(self, features: Volume, source: Tensor, driving: Tensor) -> Tensor:
+        """(B, 3, 512, 512); see `Renderer`."""
+        check_shape("driving keypoints", driving, "B", POINTS, 3)
+        with torch.inference_mode():
+            return self._generator(self._warping(features, driving.float(), source.float()))
 
 
 class PlainRenderer:
@@ -60,11 +97,14 @@ class PlainRenderer:
         count, device = len(driving), self._on.device
         features = features.expand(count, *features.shape[1:])
         source = source.expand(count, POINTS, 3).to(device)
-        autocast = torch.autocast(device.type, self._on.dtype, enabled=self._on.dtype != torch.float32)
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), _autocast(device, self._on.dtype):
             warped = self._nets.warping_module(features, driving.to(device), source)
             image: Tensor = self._nets.spade_generator(warped.out)
         return image.float().cpu()
+
+
+def _autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def to_tensor(pictures: NDArray[np.uint8]) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from omote.drive.liveportrait.crops import crop_image, network_image
 from omote.drive.liveportrait.extraction import (
@@ -45,7 +44,7 @@ class PhotoSource:
 
     picture: Picture
     faces: tuple[Still, ...]
-    features: tuple[Tensor, ...]
+    features: tuple[Any, ...]
     crops: tuple[Picture, ...]
     pastes: tuple[Paste, ...]
 

@@ -2,7 +2,7 @@
 
 from omote.models.inversion.checkpoint import load_checkpoint, read_description, save_checkpoint
 from omote.models.inversion.config import HIERA_TINY, MODALITIES, InversionConfig, Modality
-from omote.models.inversion.fast import FastInversion, multiplies_bfloat16
+from omote.models.inversion.fast import FastInversion
 from omote.models.inversion.network import InversionNet, load_pretrained
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "Modality",
     "load_checkpoint",
     "load_pretrained",
-    "multiplies_bfloat16",
     "read_description",
     "save_checkpoint",
 ]

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from omote.models.inversion.mesh import MeshReader
 from omote.models.inversion.network import InversionNet
+from omote.models.processor import multiplies_bfloat16
 
 
 class FastInversion:
@@ -64,12 +65,6 @@ class FastInversion:
         images = {"rgb": rgb, "normal": normal, "eyes_rgb": eyes_rgb, "eyes_normal": eyes_normal}
         controls: Tensor = self._net(**images)
         return controls
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has bfloat16 matrix instructions (AMX or AVX512-BF16)."""
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
 
 
 class _Seen:

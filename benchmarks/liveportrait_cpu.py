@@ -1,0 +1,204 @@
+"""LivePortrait on a CPU: the published arithmetic in float32 as it comes, against ours, in the same run.
+
+    python benchmarks/liveportrait_cpu.py                       # two threads, batches of 1, 2 and 4
+    python benchmarks/liveportrait_cpu.py --rounds 5 --batches 1
+
+Seeded weights, published sizes. Both ways draw the same driven frames: M on the driver's crop, stitching, W and G; the
+source's features are there already. Rounds of both alternate, so that a noisy machine troubles both; medians are
+told. Memory is measured in processes of their own, for two numbers of frames. Ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import numpy as np
+import torch
+
+from omote.models.liveportrait import LivePortraitNets
+from omote.models.liveportrait.fast import FastGenerator, FastWarping
+from omote.models.liveportrait.keypoints import Motion
+from omote.models.seeded import fill_seeded
+
+Frames = tuple[torch.Tensor, torch.Tensor]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def networks() -> LivePortraitNets:
+    """Of the published sizes, with the weights of the parity kit's rule."""
+    with torch.device("meta"):
+        nets = LivePortraitNets()
+    nets.to_empty(device="cpu")
+    for network in nets.children():
+        fill_seeded(network, 0)
+    return nets.eval().requires_grad_(False)
+
+
+class Plain:
+    """What the published code does for a driven frame."""
+
+    def __init__(self, nets: LivePortraitNets, source: torch.Tensor) -> None:
+        self.nets = nets
+        self.features = nets.appearance_feature_extractor(source)
+
+    def warp(self, driving: torch.Tensor, kp_source: torch.Tensor) -> torch.Tensor:
+        features = self.features.expand(len(driving), -1, -1, -1, -1)
+        out: torch.Tensor = self.nets.warping_module(features, driving, kp_source.expand_as(driving)).out
+        return out
+
+    def draw(self, warped: torch.Tensor) -> torch.Tensor:
+        image: torch.Tensor = self.nets.spade_generator(warped)
+        return image
+
+
+class Fast:
+    """What Omote does."""
+
+    def __init__(self, nets: LivePortraitNets, source: torch.Tensor, dtype: torch.dtype) -> None:
+        self.warping = FastWarping(nets.warping_module, dtype)
+        self.draw = FastGenerator(nets.spade_generator, dtype)
+        self.volume = self.warping.prepare(nets.appearance_feature_extractor(source))
+
+    def warp(self, driving: torch.Tensor, kp_source: torch.Tensor) -> torch.Tensor:
+        return self.warping(self.volume, driving, kp_source)
+
+
+def keypoints(nets: LivePortraitNets, images: torch.Tensor) -> torch.Tensor:
+    """(B, 21, 3) of the motion extractor, with the sizes that trained weights give."""
+    outputs = {name: value * 0.1 for name, value in nets.motion_extractor(images).items()}
+    return Motion.from_outputs({**outputs, "scale": outputs["scale"] * 0 + 1.3}).points()
+
+
+def stitched(nets: LivePortraitNets, source: torch.Tensor, driving: torch.Tensor) -> torch.Tensor:
+    pair = torch.cat([source.expand_as(driving).flatten(1), driving.flatten(1)], 1)
+    change = 0.02 * nets.stitching(pair)
+    shift = torch.nn.functional.pad(change[:, None, 63:], (0, 1))
+    return driving + change[:, :63].reshape(driving.shape) + shift
+
+
+def timed(work: Callable[[], Any], times: list[float]) -> Any:
+    began = time.perf_counter()
+    found = work()
+    times.append(time.perf_counter() - began)
+    return found
+
+
+def compare(nets: LivePortraitNets, batch: int, rounds: int) -> dict[str, Any]:
+    """Milliseconds a frame of each network in each way, and how far apart the pictures are."""
+    rng = np.random.default_rng(0)
+    source, driver = (
+        torch.from_numpy(rng.uniform(0, 1, (count, 3, 256, 256)).astype(np.float32)) for count in (1, batch)
+    )
+    plain = Plain(nets, source)
+    fast = {name: Fast(nets, source, dtype) for name, dtype in DTYPES.items()}
+    kp_source = keypoints(nets, source)
+    times: dict[str, dict[str, list[float]]] = {}
+    pictures: dict[str, torch.Tensor] = {}
+    for turn in range(rounds + 1):
+        for name, way in {"plain": plain, **fast}.items():
+            kept = times.setdefault(name, {n: [] for n in "MSWG"})
+            if turn == 1:  # the first round warms up
+                for values in kept.values():
+                    values.clear()
+            driving = timed(lambda: keypoints(nets, driver), kept["M"])
+            driving = timed(lambda moved=driving: stitched(nets, kp_source, moved), kept["S"])
+            warped = timed(lambda moved=driving, way=way: way.warp(moved, kp_source), kept["W"])
+            pictures[name] = timed(lambda seen=warped, way=way: way.draw(seen), kept["G"])
+    found: dict[str, Any] = {
+        name: {net: 1000 * median(values) / batch for net, values in kept.items()}
+        for name, kept in times.items()
+    }
+    wanted = pictures["plain"]
+    for name in DTYPES:
+        apart = pictures[name] - wanted
+        found[name]["difference"] = float(apart.abs().max())
+        found[name]["psnr"] = float(10 * torch.log10(1 / apart.square().mean()))
+    return found
+
+
+def total(times: dict[str, float]) -> float:
+    return sum(times[net] for net in "MSWG")
+
+
+def peak_mb(frames: int) -> float:
+    """Peak memory of a process that draws so many frames in bfloat16, one at a time, megabytes."""
+    made = subprocess.run(
+        [sys.executable, __file__, "--draw", str(frames)], check=True, capture_output=True, text=True
+    )
+    return float(made.stdout.split()[-1])
+
+
+def draw(frames: int) -> None:
+    """The work of `peak_mb`."""
+    import resource
+
+    nets = networks()
+    rng = np.random.default_rng(0)
+    source = torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32))
+    fast = Fast(nets, source, torch.bfloat16)
+    kp_source = keypoints(nets, source)
+    for _ in range(frames):
+        driving = keypoints(nets, torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)))
+        fast.draw(fast.warp(driving, kp_source))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+@torch.inference_mode()
+def main() -> None:
+    """Measure and tell."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--batches", default="1,2,4")
+    arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--memory", type=int, nargs=2, default=(2, 8), metavar="FRAMES")
+    arguments.add_argument("--draw", type=int, help=argparse.SUPPRESS)
+    options = arguments.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.draw is not None:
+        draw(options.draw)
+        return
+    nets = networks()
+    results = {batch: compare(nets, batch, options.rounds) for batch in map(int, options.batches.split(","))}
+    print(f"milliseconds a driven frame, {options.threads} threads\n")
+    print("| batch | way | M | stitching | W | G | all | times faster | largest difference | PSNR dB |")
+    print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for batch, found in results.items():
+        for name in ("plain", *DTYPES):
+            times = found[name]
+            row = " | ".join(f"{times[net]:.1f}" for net in "MSWG")
+            faster = total(found["plain"]) / total(times)
+            apart = f"{times['difference']:.1e} | {times['psnr']:.1f}" if "psnr" in times else " | "
+            print(f"| {batch} | {name} | {row} | {total(times):.0f} | {faster:.2f} | {apart} |")
+    few, many = options.memory
+    peaks = {frames: peak_mb(frames) for frames in (few, many)}
+    print(f"\npeak memory: {peaks[few]:.0f} MB for {few} frames, {peaks[many]:.0f} MB for {many}")
+    one = results[min(results)]
+    fastest = {
+        name: max(results, key=lambda b, n=name: total(results[b]["plain"]) / total(results[b][n]))
+        for name in DTYPES
+    }
+    best = {name: results[batch] for name, batch in fastest.items()}
+    summary = {
+        "speedup_bf16": total(best["bfloat16"]["plain"]) / total(best["bfloat16"]["bfloat16"]),
+        "speedup_bf16_batch_1": total(one["plain"]) / total(one["bfloat16"]),
+        "best_batch": fastest["bfloat16"],
+        "psnr_bf16_db": min(found["bfloat16"]["psnr"] for found in results.values()),
+        "speedup_fp32": total(best["float32"]["plain"]) / total(best["float32"]["float32"]),
+        "max_abs_diff_fp32": max(found["float32"]["difference"] for found in results.values()),
+        "peak_mb": peaks[many],
+    }
+    print(json.dumps({name: round(value, 7 if "diff" in name else 3) for name, value in summary.items()}))
+
+
+if __name__ == "__main__":
+    main()
