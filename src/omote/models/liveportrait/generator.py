@@ -148,8 +148,9 @@ class SpectralConv2d(nn.Module):
 
 
 def _exact_product(matrix: Tensor, vector: Tensor) -> Tensor:
-    """(rows, columns), (columns,) -> (rows,) without `matmul`, which autocast would do in bfloat16."""
-    return (matrix * vector).sum(1)
+    """(rows, columns), (columns,) -> (rows,), which autocast would do in bfloat16."""
+    with torch.autocast(matrix.device.type, enabled=False):
+        return torch.mv(matrix, vector)
 
 
 def _doubled(x: Tensor) -> Tensor:
