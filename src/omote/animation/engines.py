@@ -40,6 +40,7 @@ _CALLED = {
     "take": "save-take",
     "sliders": "slider",
     "paste_back": "no-paste-back",
+    "stitching": "no-stitching",
 }
 _SMOOTH = 0.5
 

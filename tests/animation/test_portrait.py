@@ -1,0 +1,295 @@
+"""``omote animate --engine liveportrait`` from files to files. Networks are small, the renderer shows the source."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.drive.liveportrait_faces import random_motion
+from tests.drive.liveportrait_small import SourceRenderer, small_nets
+
+import omote
+from omote.animation.portrait import stretches
+from omote.animation.portrait_compare import HEIGHT as PANEL
+from omote.cli import main
+from omote.drive.liveportrait import extraction, networks, pipeline
+from omote.drive.liveportrait.framing import Faces
+from omote.drive.liveportrait.sliders import Sliders
+from omote.drive.liveportrait.template import Template, performance_of
+from omote.drive.liveportrait.tracking import Followed
+from omote.errors import InputError, NoFaceError
+from omote.media import VideoWriter, open_video, read_image
+from omote.models.liveportrait import LivePortraitNets
+
+from .conftest import HEIGHT, WIDTH
+
+UNEVEN = np.array([2.0, 2.04, 2.1, 2.14, 2.2, 2.24])
+
+
+@pytest.fixture(scope="module")
+def nets() -> LivePortraitNets:
+    return small_nets()
+
+
+@pytest.fixture(autouse=True)
+def engine(monkeypatch: pytest.MonkeyPatch, nets: LivePortraitNets) -> list[SourceRenderer]:
+    """Small networks instead of the published ones; the renderers that were made."""
+    made: list[SourceRenderer] = []
+
+    def renderer(_: Any) -> SourceRenderer:
+        made.append(SourceRenderer(level=1.0))
+        return made[-1]
+
+    monkeypatch.setattr(networks, "load_nets", lambda weights: nets)
+    monkeypatch.setattr(networks, "check_weights", lambda weights: None)
+    monkeypatch.setattr(pipeline, "make_renderer", renderer)
+    return made
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """Six frames of motion at uneven times; the third one has no face."""
+    motion = random_motion(6)
+    made = Template(
+        times=UNEVEN,
+        rotation=motion.rotation.numpy(),
+        t=motion.t.numpy(),
+        scale=motion.scale.numpy(),
+        exp=motion.exp.numpy(),
+        confidence=np.array([1, 1, 0, 1, 1, 1], np.float32),
+        eyes=np.full((6, 2), 0.3, np.float32),
+        lip=np.full((6, 1), 0.1, np.float32),
+    )
+    return performance_of(made, {"file": "motion"}).save(tmp_path / "in" / "motion.omote")
+
+
+def film(path: Path, frames: int = 8) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with VideoWriter(path, (96, 64), fps=30000 / 1001) as writer:
+        for number in range(frames):
+            writer.write(np.full((64, 96, 3), 60 + 10 * number, np.uint8))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight frames at 29.97 a second with a face in the middle, which is lost in frames 3 and 4."""
+    marks = np.stack([48 + np.linspace(-8, 8, 478), 32 + np.linspace(-10, 10, 478)], 1)
+
+    def follow(frames: Any, scale: float, choice: Any, progress: Any = None) -> Followed:
+        times = np.array([time for time, _ in frames])
+        parts = [(n, Faces.of(marks[None])) for n in range(len(times)) if n not in (3, 4)]
+        return Followed(times, (), (Faces.join(parts, len(times)),))
+
+    monkeypatch.setattr(extraction, "follow_faces", follow)
+    return film(tmp_path / "in" / "clip.mp4")
+
+
+def make(source: Path, driver: Any, output: Path, **options: Any) -> Any:
+    return omote.animate(source, driver, output, engine="liveportrait", **{"credentials": False, **options})
+
+
+# ---- what is made ----
+
+
+def test_a_photo_moves_at_the_times_of_its_driver(photo: Path, template: Path, tmp_path: Path) -> None:
+    made = make(photo, template, tmp_path / "a.mp4")
+    assert (made.status, made.frames, made.size, made.faces) == ("animated", 6, (WIDTH, HEIGHT), 1)
+    assert made.held == ((2, 2),)
+    assert [round(t, 2) for t, _ in open_video(made.path)] == [0.0, 0.04, 0.1, 0.14, 0.2, 0.24]
+    again = make(photo, template, tmp_path / "a.mp4")
+    assert (again.status, again.held, again.size) == ("complete", ((2, 2),), (WIDTH, HEIGHT))
+    assert make(photo, template, tmp_path / "a.mp4", smooth=0.1).status == "animated", "another request"
+
+
+def test_another_rate_and_a_looping_image(photo: Path, template: Path, tmp_path: Path) -> None:
+    made = make(photo, template, tmp_path / "a.gif", fps=50)
+    assert made.frames == 13
+    assert make(photo, template, tmp_path / "frames", fps=10).frames == 3
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 3
+
+
+def test_all_faces_of_a_photo(
+    photo: Path, template: Path, tmp_path: Path, engine: list[SourceRenderer]
+) -> None:
+    made = make(photo, template, tmp_path / "a.png", face="all", frame=1)
+    assert made.faces == 3
+    assert engine[0].prepared == 3
+    pixels = read_image(made.path)
+    assert all((pixels[HEIGHT // 2, x] == 255).all() for x in (16, 48, 80))
+    with pytest.raises(InputError, match="2 drivers for 3 faces"):
+        make(photo, [template, template], tmp_path / "b.mp4", face="all")
+
+
+def test_pictures(photo: Path, template: Path, tmp_path: Path, engine: list[SourceRenderer]) -> None:
+    for options in ({"frame": 2}, {"time": 0.1}, {}):
+        assert make(photo, template, tmp_path / "a.png", **options).frames == 1
+        assert engine[-1].batches == [1], "only what is shown is rendered"
+    assert make(photo, template, tmp_path / "s.png", strip=3).size[0] > 3 * WIDTH
+    for options, message in (({"frame": 6}, "no frame 6"), ({"time": 9.0}, "after the end")):
+        with pytest.raises(InputError, match=message):
+            make(photo, template, tmp_path / "b.png", **options)
+
+
+def test_sliders_need_no_driver(photo: Path, tmp_path: Path, engine: list[SourceRenderer]) -> None:
+    assert make(photo, None, tmp_path / "a.png", sliders=Sliders(smile=1)).frames == 1
+    eased = make(photo, None, tmp_path / "a.mp4", sliders=Sliders(smile=1), fps=10)
+    assert (eased.frames, sum(engine[-1].batches)) == (23, 23), "it comes, stays and goes"
+    with pytest.raises(InputError, match="nothing drives the photo"):
+        make(photo, None, tmp_path / "b.png")
+
+
+def test_a_source_video_keeps_its_rate_and_its_frames_without_a_face(clip: Path, tmp_path: Path) -> None:
+    made = make(clip, None, tmp_path / "a.mp4", silence=True)
+    assert (made.frames, made.held) == (8, ((3, 4),))
+    assert made.fps == pytest.approx(29.97, abs=0.01)
+    middle = [int(pixels[32, 48].mean()) for _, pixels in open_video(made.path)]
+    assert [level > 200 for level in middle] == [n not in (3, 4) for n in range(8)]
+    for name in ("fps", "size"):
+        with pytest.raises(InputError, match="keeps its own"):
+            make(clip, None, tmp_path / "b.mp4", silence=True, **{name: 20})
+
+
+def test_a_source_video_lasts_as_long_as_its_driver(clip: Path, template: Path, tmp_path: Path) -> None:
+    made = make(clip, template, tmp_path / "a.mp4")
+    assert made.frames == 8, "0.24 s at 29.97 frames a second"
+    official = make(clip, template, tmp_path / "b.mp4", compat="official")
+    assert official.frames == 6, "frame by frame, as published"
+    assert official.fps == pytest.approx(29), "cut to whole frames a second, as published"
+
+
+def test_side_by_side(photo: Path, clip: Path, template: Path, tmp_path: Path) -> None:
+    width = 2 * round(WIDTH * PANEL / HEIGHT / 2)
+    assert make(photo, template, tmp_path / "a.png", compare=True, frame=0).size == (2 * width, PANEL)
+    made = make(photo, clip, tmp_path / "b.png", compare=True, frame=7)
+    assert made.size == (2 * width + 768, PANEL)
+    level = int(read_image(made.path)[40, width + 384].mean())
+    assert level == pytest.approx(130, abs=6), "the driver's last frame"
+    assert make(clip, template, tmp_path / "c.png", compare=True).size == (768, PANEL)
+
+
+def test_results_are_signed(photo: Path, template: Path, tmp_path: Path) -> None:
+    from omote.provenance import verify
+
+    made = make(photo, template, tmp_path / "a.png", credentials=True, frame=0)
+    assert made.signed
+    assert verify(made.path)
+
+
+# ---- what is refused ----
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """The one line of a refusal, after checking that it is one."""
+    capsys.readouterr()
+    try:
+        code = main(["animate", *map(str, words)])
+    except SystemExit as left:
+        code = int(left.code or 0)
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, ""), err
+    assert err.startswith("omote: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "jaw_open=+0.1"], "--set: this changes rig controls"),
+        (["--gaze", "camera"], "--gaze: this changes rig controls"),
+        (["--blinks", "12"], "--blinks: this changes rig controls"),
+        (["--save-take", "x.omote"], "--save-take: this changes rig controls"),
+        (["--slider", "smille=1"], "no slider 'smille'. Did you mean smile?"),
+        (["--slider", "smile=2"], "slider smile: got 2.0"),
+        (["--slider", "smile"], "is no NAME=VALUE"),
+        (["--compat", "unofficial"], "'unofficial' is not known"),
+        (["--compat", "official", "--regions", "eyes,lips"], "the official mode has no such choice"),
+        (["--compat", "official", "--smooth", "0.2"], "--smooth: the official mode does not know"),
+        (["--compat", "official", "--reference", "3"], "the official mode has no choice of reference"),
+        (["--compat", "official", "--driving-option", "expression-friendly"], "has no effect"),
+        (["--compat", "official", "--fps", "10"], "keeps the driver's frames"),
+        (["--driving-option", "friendly"], "'friendly' is not known"),
+        (["--lip-ratio", "2"], "--lip-ratio: 2 is not in 0..0.8"),
+        (["--lip-ratio", "0.2", "--silence"], "give one of --silence and --lip-ratio"),
+        (["--reference", "17"], "the driver has no frame 17"),
+    ],
+)
+def test_options_that_cannot_be(
+    words: list[str],
+    message: str,
+    photo: Path,
+    template: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "made" / "a.mp4"
+    line = refused(capsys, photo, template, "--engine", "liveportrait", "-o", output, *words)
+    assert message in line
+    assert not output.parent.exists() or not list(output.parent.iterdir())
+
+
+def test_the_puppet_refuses_what_only_liveportrait_knows(
+    photo: Path, take: Path, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--weights", "seeded:0"], ["--slider", "smile=1"], ["--no-stitching"], ["--silence"]):
+        line = refused(capsys, photo, take, *words)
+        assert f"{words[0]}: the engine puppet does not know this option. Add --engine liveportrait." in line
+    assert "Videos: --engine liveportrait." in refused(capsys, clip, take)
+    assert "Engines: puppet, liveportrait." in refused(capsys, photo, take, "--engine", "puppets")
+
+
+def test_files_that_go_wrong(
+    photo: Path, template: Path, clip: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    engine = ("--engine", "liveportrait", "-o", tmp_path / "made" / "a.mp4")
+    empty, cut = tmp_path / "empty.mp4", tmp_path / "cut.mp4"
+    empty.touch()
+    cut.write_bytes(clip.read_bytes()[:300])
+    for source, driver in ((empty, template), (photo, empty)):
+        assert "the file is empty" in refused(capsys, source, driver, *engine)
+    for source, driver in ((cut, template), (photo, cut)):
+        assert "damaged or cut off" in refused(capsys, source, driver, *engine)
+    dark = tmp_path / "dark.png"
+    from omote.media import write_image
+
+    write_image(dark, np.zeros((64, 64, 3), np.uint8))
+    assert "dark.png: no face was found" in refused(capsys, dark, template, *engine)
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    assert str(blocked) in refused(capsys, photo, template, *engine[:3], blocked / "a.mp4")
+    assert not (tmp_path / "made").exists() or not list((tmp_path / "made").iterdir())
+
+
+def test_a_video_without_a_face_names_the_file(
+    photo: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: Any) -> Followed:
+        raise NoFaceError("no face was found")
+
+    monkeypatch.setattr(extraction, "follow_faces", nobody)
+    for source, driver in ((photo, clip), (clip, clip)):
+        with pytest.raises(NoFaceError, match=r"clip\.mp4: no face was found"):
+            make(source, driver, tmp_path / "a.mp4")
+    assert not list(tmp_path.glob("a.mp4*"))
+
+
+def test_random_weights_are_said_plainly(
+    photo: Path, template: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["animate", str(photo), str(template), "--engine", "liveportrait", "--weights", "seeded:0"]
+    assert main([*words, "-o", str(tmp_path / "a.mp4"), "--no-credentials"]) == 0
+    out, err = capsys.readouterr()
+    assert "random weights: the result shows the machinery, not a face" in err
+    assert "no face in frames 2 of the result; they hold the motion before" in err
+    assert "animated in" in out
+    assert main([*words, "-o", str(tmp_path / "a.mp4"), "--no-credentials", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["held"] == [[2, 2]]
+
+
+def test_stretches() -> None:
+    assert stretches(np.array([1, 0, 1, 1, 0, 1], bool)) == ((0, 0), (2, 3), (5, 5))
+    assert stretches(np.zeros(3, bool)) == ()
