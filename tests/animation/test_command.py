@@ -104,6 +104,7 @@ def test_json(call: Call, take: Path) -> None:
         "size": [96, 65],
         "faces": 1,
         "signed": True,
+        "held": [],
         "take": None,
     }
     assert (

@@ -102,7 +102,7 @@ def _check_photo(photo: Path, *, videos: bool) -> None:
     if kind == "video":
         if videos:
             return
-        what = "this is a video; what this engine animates is a photo"
+        what = "this is a video; what is animated is a photo"
         remedy = "The photo comes first: omote animate PHOTO DRIVER. Videos: --engine liveportrait."
         raise InputError(what, where=photo, remedy=remedy)
     if kind != "image":
