@@ -62,8 +62,10 @@ class FastRenderer:
     def prepare(self, images: Tensor) -> Volume:
         """The features, ready to be warped; see `Renderer`."""
         check_shape("images", images, "B", 3, "H", "W")
-        with torch.inference_mode(), _autocast(torch.device("cpu"), self._dtype):
-            return self._warping.prepare(self._extractor(images))
+        with torch.inference_mode():
+            with _autocast(torch.device("cpu"), self._dtype):
+                features = self._extractor(images)
+            return self._warping.prepare(features)  # which chooses its own precision
 
     def render(self, features: Volume, source: Tensor, driving: Tensor) -> Tensor:
         """(B, 3, 512, 512); see `Renderer`."""
