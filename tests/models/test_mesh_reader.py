@@ -458,6 +458,8 @@ def test_the_shipped_network_travels_as_text() -> None:
     assert (made.mesh_steps, made.mesh_again, made.mesh_axes, made.hidden) == (4, 1, 352, 640)
     assert (made.grid, made.eye_branch) == ((112, 96), False)  # no control's name speaks of eyes
     assert InversionConfig.from_json(made.to_json()) == made
-    eyes = InversionConfig.shipped(ARKIT52, "arkit", identity=0).eye_controls
+    arkit = InversionConfig.shipped(ARKIT52, "arkit", identity=0)
+    eyes = arkit.eye_controls
+    assert arkit.agreed == ("eyeSquintLeft", "eyeSquintRight")
     assert len(eyes) == 14
     assert all(name.startswith("eye") for name in eyes)

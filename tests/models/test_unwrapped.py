@@ -88,6 +88,16 @@ def test_eyes_have_a_say_in_their_controls_alone() -> None:
     assert without[:, 1].numpy() == pytest.approx(believed[:, 1].numpy(), abs=1e-6)
 
 
+def test_both_readers_must_agree_on_some_controls() -> None:
+    net, given = network(agreed=("up",)), {**images(), **eyes()}
+    with torch.no_grad():
+        concluded = net(**given)
+        mesh, unwrapped = (belief.controls for belief in net.train()(**given)[-2:])
+    product = mesh[:, 0].clamp_min(0) * unwrapped[:, 0].clamp_min(0)
+    assert concluded[:, 0].numpy() == pytest.approx(product.sqrt().clamp(0, 1).numpy(), abs=1e-6)
+    assert concluded[:, 1].numpy() == pytest.approx(unwrapped[:, 1].clamp(-1, 1).numpy(), abs=1e-6)
+
+
 @pytest.mark.parametrize("name", ["rgb", "normal"])
 def test_one_modality_is_enough(name: str) -> None:
     net = network()
@@ -136,6 +146,7 @@ def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> 
         ({"grid": (0, 0)}, "an eye branch without a backbone needs an unwrapped face"),
         ({"eye_controls": ()}, "beside an unwrapped face needs eye_controls"),
         ({"eye_controls": ("wink",)}, "eye_controls must be among the controls"),
+        ({"agreed": ("wink",)}, "agreed must be among the controls"),
     ],
 )
 def test_impossible_readers_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -60,6 +60,8 @@ class InversionConfig:
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own, beside the
             backbones or the unwrapped face.
         eye_controls: with an unwrapped face, the controls that the eyes' network has a say in.
+        agreed: with an unwrapped face, controls (0 at rest) which in use are the geometric mean of what the mesh reader
+            and the unwrapped reader say, so that eyes of an unusual make alone do not raise them.
         eye_size: (width, height) of such a crop, pixels.
         eye_features: numbers that describe one eye.
         frozen_stages: the stem and that many first stages of each backbone are not trained; 0 trains all.
@@ -92,6 +94,7 @@ class InversionConfig:
     grid: tuple[int, int] = (0, 0)
     eye_branch: bool = False
     eye_controls: tuple[str, ...] = ()
+    agreed: tuple[str, ...] = ()
     eye_size: tuple[int, int] = (64, 48)
     eye_features: int = 128
     frozen_stages: int = 0
@@ -129,8 +132,9 @@ class InversionConfig:
             raise InputError("an eye branch without a backbone needs an unwrapped face (grid)")
         if self.eye_branch and self.grid[0] and not self.eye_controls:
             raise InputError("an eye branch beside an unwrapped face needs eye_controls")
-        if set(self.eye_controls) - set(self.controls):
-            raise InputError(f"eye_controls must be among the controls, got {self.eye_controls}")
+        for name in ("eye_controls", "agreed"):
+            if set(getattr(self, name)) - set(self.controls):
+                raise InputError(f"{name} must be among the controls, got {getattr(self, name)}")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
         if self.align not in ("face", "center"):
@@ -193,6 +197,7 @@ class InversionConfig:
             grid=(112, 96),
             eye_branch=bool(eyes),
             eye_controls=eyes,
+            agreed=tuple(name for name in eyes if "tighten" in name.lower() or "squint" in name.lower()),
             modality_dropout=(0.15, 0.15),
         )
 

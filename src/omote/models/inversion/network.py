@@ -131,12 +131,22 @@ class InversionNet(nn.Module):
                 last = self.mesh.within(found[-1])
                 closer = surfaces(eyes, self.config.modalities)
                 found.append(_of_controls(self.unwrapped(self.mesh, looked, closer, last)))
-        return found if self.training else found[-1].controls.clamp(self.low, self.high)
+        return found if self.training else self._concluded(found)
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return next(self.parameters()).dtype
+
+    def _concluded(self, found: Sequence[Belief]) -> Tensor:
+        """(B, C) the controls of the last that looked, within their ranges; some as two of them agree on."""
+        controls = found[-1].controls.clamp(self.low, self.high)
+        if self.unwrapped is None or not self.config.agreed:
+            return controls
+        index = torch.tensor([self.config.controls.index(name) for name in self.config.agreed])
+        both = [belief.controls[:, index].clamp_min(0) for belief in found[-2:]]
+        agreed = (both[0] * both[1]).sqrt()
+        return controls.index_copy(1, index.to(controls.device), agreed).clamp(self.low, self.high)
 
     def _eye_features(self, net: EyeNet, eyes: Mapping[str, Tensor], batch: int) -> Tensor:
         if not eyes:
