@@ -96,7 +96,7 @@ def test_no_large_file_is_committed() -> None:
     sizes = {path.relative_to(ROOT).as_posix(): path.stat().st_size / 1e6 for path in tracked_files()}
     assert {name: size for name, size in sizes.items() if size > 30} == {}
     shipped = sum(size for name, size in sizes.items() if name.startswith("src/omote/assets/"))
-    assert shipped < 30, "the assets together are what every user downloads"
+    assert shipped < 90, "the assets together go into a wheel, of which the package index takes 100 MB"
 
 
 def test_the_changelog_is_about_this_version() -> None:

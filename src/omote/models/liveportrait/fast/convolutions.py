@@ -186,13 +186,16 @@ def _can_pack() -> bool:
     """Whether this torch has the operations, with the result that is expected."""
     x, w = torch.arange(16.0).view(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
     ones = [1, 1]
-    try:
-        packed = _ops()._reorder_convolution_weight(w, ones, ones, ones, 1, [1, 1, 4, 4])
-        made = _ops()._convolution_pointwise(x, packed, None, ones, ones, ones, 1, "leaky_relu", [0.2], "")
-        added = _ops()._convolution_pointwise.binary(
-            x, x, packed, None, ones, ones, ones, 1, "add", 1.0, None, [], None
-        )
-    except (AttributeError, RuntimeError, NotImplementedError, TypeError):
-        return False
-    plain = F.conv2d(x, w, padding=1)
+    with torch.autocast("cpu", enabled=False):  # wherever it is first asked
+        try:
+            packed = _ops()._reorder_convolution_weight(w, ones, ones, ones, 1, [1, 1, 4, 4])
+            made = _ops()._convolution_pointwise(
+                x, packed, None, ones, ones, ones, 1, "leaky_relu", [0.2], ""
+            )
+            added = _ops()._convolution_pointwise.binary(
+                x, x, packed, None, ones, ones, ones, 1, "add", 1.0, None, [], None
+            )
+        except (AttributeError, RuntimeError, NotImplementedError, TypeError):
+            return False
+        plain = F.conv2d(x, w, padding=1)
     return torch.allclose(made, plain) and torch.allclose(added, plain + x)
