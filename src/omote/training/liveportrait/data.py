@@ -80,7 +80,8 @@ class StageTask:
         nets = getattr(net, "nets", None)
         if not isinstance(nets, LivePortraitNets):
             raise InputError("only networks of LivePortrait can be saved here")
-        save_nets(path, nets, notes)
+        seen = {"input_size": self.sizes.input_size, "output_size": self.sizes.size}
+        save_nets(path, nets, {**notes, **seen})
 
     def _loaded(self, data: PairSet, groups: list[list[int]]) -> Iterator[Batch]:
         from torch.utils.data import DataLoader

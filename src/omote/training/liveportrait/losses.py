@@ -92,7 +92,7 @@ SMALL_WEIGHTS = LossWeights(
     equivariance=5.0,
     prior=0.5,
     pose=0.1,
-    expression=0.05,
+    expression=0.5,
     guide=50.0,
 )
 """For the small networks, all OUR CHOICE: pictures count most, since hours are few."""

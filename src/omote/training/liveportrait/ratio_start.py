@@ -85,7 +85,7 @@ def train_ratios(
             schedule.step()
             done += 1
             if tell is not None and done % _TOLD_EVERY == 0:
-                shown = ", ".join(f"{name} {float(value):.3f}" for name, value in errors.items())
+                shown = ", ".join(f"{name} {float(value.detach()):.3f}" for name, value in errors.items())
                 tell(f"learning to measure ratios: {done} of {steps} ({shown})")
             if done >= steps:
                 break

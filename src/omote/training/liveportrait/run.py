@@ -99,8 +99,10 @@ def start_small(nets: LivePortraitNets, options: LivePortraitOptions) -> LivePor
 def _first_process() -> Any:
     """Within the block the leading process runs before all others, which find what it made."""
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    return PartialState().main_process_first()
+    # As `Accelerator` would ask for it; whoever comes first decides.
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).main_process_first()
 
 
 def decisive_options(options: LivePortraitOptions, engine: EngineOptions) -> dict[str, Any]:
