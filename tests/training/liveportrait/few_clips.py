@@ -47,7 +47,7 @@ TINY = Preset(
         "lip": DiscriminatorConfig(4, 2),
     },
     weights=SMALL_WEIGHTS,
-    adversarial_start=1,
+    adversarial_start=0,
     batch=4,
 )
 

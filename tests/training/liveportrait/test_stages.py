@@ -71,31 +71,39 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_kill_in_the_middle_changes_nothing(tmp_path: Path, clips: list[Clip], monkeypatch: Any) -> None:
-    whole = train(tmp_path, "whole", 3)
+    whole = train(tmp_path, "whole", 2)
     real, seen = BaseTask.loss, []
 
     def cut_off(self: BaseTask, net: Any, batch: Any, step: int) -> Any:
         seen.append(step)
-        if step == 2 and len(seen) == 3:
+        if step == 1 and len(seen) == 2:
             raise RuntimeError("power cut")
         return real(self, net, batch, step)
 
     monkeypatch.setattr(BaseTask, "loss", cut_off)
     engine = recipe(
-        "tiny", Budget(steps=3), precision="float32", report_every=1, validate_every=1000, checkpoint_s=0.0
+        "tiny", Budget(steps=2), precision="float32", report_every=1, validate_every=1000, checkpoint_s=0.0
     )
     with pytest.raises(RuntimeError, match="power cut"):
         train_liveportrait(options(tmp_path), engine, tmp_path / "cut")
     train_liveportrait(options(tmp_path), engine, tmp_path / "cut")
-    assert seen == [0, 1, 2, 2]
+    assert seen == [0, 1, 1]
     assert entries(tmp_path / "cut") == entries(whole)
     one, two = state(whole), state(tmp_path / "cut")
     assert one.keys() == two.keys()
     assert [name for name, value in one.items() if not torch.equal(value, two[name])] == []
-    first, last = (next(e for e in entries(whole) if e["step"] == step) for step in (1, 3))
-    assert "critic" not in first  # they join at the second step
-    assert "critic" in last
-    assert {"image", "equivariance", "prior", "pose", "expression", "guide"} <= first.keys()
+    terms = {
+        "image",
+        "equivariance",
+        "prior",
+        "pose",
+        "expression",
+        "guide",
+        "adversarial",
+        "features",
+        "critic",
+    }
+    assert terms <= entries(whole)[0].keys()
     with pytest.raises(InputError, match="repeats 2 -> 3"):
         train_liveportrait(options(tmp_path, repeats=3), engine, whole)
 
@@ -110,9 +118,9 @@ def test_losses_fall_and_the_keypoints_find_the_landmarks(tmp_path: Path, clips:
         optimizer.zero_grad()
         found["loss"].backward()
         optimizer.step()
-        losses.append({name: float(value) for name, value in found.items()})
-    assert losses[-1]["loss"] < 0.6 * losses[0]["loss"]
-    assert losses[-1]["guide"] < 0.6 * losses[0]["guide"]
+        losses.append({name: float(value.detach()) for name, value in found.items()})
+    assert losses[-1]["loss"] < 0.8 * losses[0]["loss"]
+    assert losses[-1]["guide"] < 0.8 * losses[0]["guide"]
     assert losses[-1]["image"] < losses[0]["image"]
 
 
@@ -158,7 +166,7 @@ def test_saved_networks_have_published_names_and_are_read_back(tmp_path: Path) -
 
 def test_stitching_trains_its_network_alone(tmp_path: Path, clips: list[Clip]) -> None:
     base = train(tmp_path, "base", 1) / MODEL
-    run_folder = train(tmp_path, "seam", 2, stage="stitching", base=base)
+    run_folder = train(tmp_path, "seam", 1, stage="stitching", base=base)
     found = [e for e in entries(run_folder) if e["kind"] == "validation"][-1]
     assert {"shoulders", "shoulders_plain"} <= found.keys()
     before, after = load_nets(base), load_nets(run_folder / MODEL)
@@ -182,7 +190,7 @@ def test_retargeting_has_a_gradient_through_the_measured_ratio(
     monkeypatch.setattr(ratio_start, "STEPS", 2)
     monkeypatch.setattr(run, "ready_ratios", lambda *a, **k: ready_ratios(*a, **k, steps=2))
     base = train(tmp_path, "base", 1) / MODEL
-    run_folder = train(tmp_path, "eyes", 2, stage="retargeting", base=base)
+    run_folder = train(tmp_path, "eyes", 1, stage="retargeting", base=base)
     assert (run_folder / "ratios.safetensors").exists()
     found = [e for e in entries(run_folder) if e["kind"] == "validation"][-1]
     assert {"eye_ratio", "eye_ratio_still", "lip_ratio", "lip_outside"} <= found.keys()
