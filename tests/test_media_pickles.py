@@ -109,7 +109,11 @@ def test_many_different_keys_are_remembered() -> None:
     assert pickle.loads(write_plain(value)) == value == read_plain(write_plain(value))
 
 
-@pytest.mark.parametrize("value", [1.5, 2**31, True, b"x", {1}, np.arange(3), [object()]], ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize(
+    "value",
+    [1.5, 2**31, True, b"x", {1}, np.arange(3), [object()]],
+    ids=lambda value: type(value).__name__,
+)
 def test_other_things_are_not_written(value: Any) -> None:
     with pytest.raises(InputError, match="is not written"):
         write_plain(value)
