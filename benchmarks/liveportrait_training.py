@@ -32,7 +32,7 @@ from omote.training.schedule import Budget
 
 def compare(net: BaseNet, clips: list[Clip], pairs: int) -> tuple[list[float], list[float], np.ndarray]:
     """PSNR of each result, PSNR of each source copied, and the strip of the first pairs."""
-    size, made, copied, rows = PRESETS["small"].input_size, [], [], []
+    size, made, copied, rows = PRESETS["small"].network.input_size, [], [], []
     for pair in held_out_pairs(clips, pairs):
         batch = to_batch([pair])
         source, driver = (batch[name].float() / 255 for name in ("source", "driver"))

@@ -274,6 +274,8 @@ def test_wrong_shapes_are_named(nets: LivePortraitNets, call: Any, words: tuple[
         ({"generator": GeneratorConfig()}, "W gives 8 channels, G takes 256"),
         ({"appearance": replace(SMALL.appearance, reshape_channel=4, max_features=16)}, "volumes of 4"),
         ({"lip": RetargetingConfig(17, (7,), 16)}, "17 numbers in and 15 out"),
+        ({"input_size": 72}, "input_size must be a multiple of 16, got 72"),
+        ({"input_size": 16}, "input_size must be a whole number within 32..2048"),
     ],
 )
 def test_networks_that_do_not_fit_together_are_refused(change: dict[str, Any], word: str) -> None:
@@ -302,5 +304,6 @@ def test_sizes_that_no_network_can_have_are_refused(part: str, change: dict[str,
 def test_the_published_sizes_are_the_defaults() -> None:
     config = LivePortraitConfig()
     assert (config.warping.out_channels, config.generator.in_channels) == (256, 256)
+    assert (config.input_size, config.output_size) == (256, 512)
     assert config.stitching.hidden_sizes == (128, 128, 64)
     assert list(AppearanceFeatureExtractor(config.appearance).resblocks_3d._modules)[-1] == "3dr5"

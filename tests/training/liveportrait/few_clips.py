@@ -37,10 +37,10 @@ NETWORK = LivePortraitConfig(
     generator=GeneratorConfig(
         block_expansion=4, max_features=16, out_channels=4, num_middle_blocks=1, spade_hidden=4
     ),
+    input_size=32,
 )
 TINY = Preset(
     NETWORK,
-    input_size=32,
     discriminators={
         "whole": DiscriminatorConfig(4, 3),
         "face": DiscriminatorConfig(4, 3),

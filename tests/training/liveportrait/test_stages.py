@@ -149,6 +149,7 @@ def test_saved_networks_have_published_names_and_are_read_back(tmp_path: Path) -
     save_nets(tmp_path / "nets", nets, {"step": 8})
     again = load_nets(tmp_path / "nets")
     assert again.config == NETWORK
+    assert (again.config.input_size, again.config.output_size) == (32, 64)
     one, two = nets.state_dict(), again.state_dict()
     assert [name for name, value in one.items() if not torch.equal(value, two[name])] == []
     names = {path.name for path in (tmp_path / "nets").iterdir()}

@@ -103,6 +103,7 @@ def read_config(path: Path) -> LivePortraitConfig:
             motion=MotionConfig(**motion),
             warping=WarpingConfig(**warping),
             generator=GeneratorConfig(**held["generator"]),
+            input_size=held["input_size"],
             **small,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

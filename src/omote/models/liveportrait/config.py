@@ -12,6 +12,7 @@ from omote.errors import InputError
 
 _LARGEST_WIDTH = 8192
 _MOST_LAYERS = 64
+_SMALLEST, _LARGEST = 32, 2048  # px
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,7 @@ class LivePortraitConfig:
         stitching: S, which keeps shoulders and borders where the source has them.
         eye: opens and closes the eyes.
         lip: opens and closes the mouth.
+        input_size: side of the pictures that F and M see, px. The networks would take any; they know this one.
 
     Raises:
         InputError: networks that cannot work together.
@@ -224,6 +226,7 @@ class LivePortraitConfig:
     stitching: RetargetingConfig = STITCHING
     eye: RetargetingConfig = EYE
     lip: RetargetingConfig = LIP
+    input_size: int = 256
 
     def __post_init__(self) -> None:
         volume = (self.appearance.reshape_channel, self.appearance.reshape_depth)
@@ -244,6 +247,15 @@ class LivePortraitConfig:
             if (made.input_size, made.output_size) != (taken, given):
                 what = f"{count} keypoints need {taken} numbers in and {given} out"
                 raise InputError(f"{what}, got {made.input_size} and {made.output_size}", where=name)
+        unit = 2 ** (self.appearance.num_down_blocks + self.warping.dense_motion_params.num_blocks)
+        _check_range(self, ("input_size",), _SMALLEST, _LARGEST)
+        if self.input_size % unit:
+            raise InputError(f"input_size must be a multiple of {unit}, got {self.input_size}")
+
+    @property
+    def output_size(self) -> int:
+        """Side of the pictures that G draws, px; published 512."""
+        return self.input_size // 2**self.appearance.num_down_blocks * 4 * self.generator.upscale
 
 
 def _check_widths(config: object, *names: str) -> None:

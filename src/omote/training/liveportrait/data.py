@@ -69,7 +69,7 @@ class StageTask:
     def shown(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, S, S) RGB in 0..1 of uint8, at full size and as the networks see it."""
         whole = picture.float() / 255
-        return whole, shrink(whole, self.sizes.input_size)
+        return whole, shrink(whole, self.sizes.network.input_size)
 
     def summary(self, means: Mapping[str, float]) -> dict[str, float]:
         """Means over the whole validation, as they are."""
@@ -80,8 +80,7 @@ class StageTask:
         nets = getattr(net, "nets", None)
         if not isinstance(nets, LivePortraitNets):
             raise InputError("only networks of LivePortrait can be saved here")
-        seen = {"input_size": self.sizes.input_size, "output_size": self.sizes.size}
-        save_nets(path, nets, {**notes, **seen})
+        save_nets(path, nets, notes)
 
     def _loaded(self, data: PairSet, groups: list[list[int]]) -> Iterator[Batch]:
         from torch.utils.data import DataLoader

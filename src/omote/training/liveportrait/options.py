@@ -41,6 +41,7 @@ SMALL = LivePortraitConfig(
     generator=GeneratorConfig(
         block_expansion=16, max_features=128, out_channels=32, num_middle_blocks=2, spade_hidden=32
     ),
+    input_size=64,
 )
 """Of the published kind with the published names, 40 times smaller: a CPU trains it at 64 px in, 128 px out."""
 
@@ -51,7 +52,6 @@ class Preset:
 
     Attributes:
         network: of all networks.
-        input_size: px that F and M see; the result is ``upscale`` times as large, and so are the clips.
         discriminators: by region.
         weights: of the losses.
         adversarial_start: step from which the critics join; none was published.
@@ -59,7 +59,6 @@ class Preset:
     """
 
     network: LivePortraitConfig
-    input_size: int
     discriminators: Mapping[str, DiscriminatorConfig]
     weights: LossWeights
     adversarial_start: int
@@ -68,14 +67,12 @@ class Preset:
     @property
     def size(self) -> int:
         """Side of the results and of the clips, px."""
-        unit = 4 * self.network.generator.upscale
-        return self.input_size // 4 * unit
+        return self.network.output_size
 
 
 PRESETS: dict[str, Preset] = {
     "published": Preset(
         LivePortraitConfig(),
-        input_size=256,
         discriminators={name: DiscriminatorConfig() for name in REGIONS},
         weights=LossWeights(),
         adversarial_start=0,
@@ -83,7 +80,6 @@ PRESETS: dict[str, Preset] = {
     ),
     "small": Preset(
         SMALL,
-        input_size=64,
         discriminators={
             "whole": DiscriminatorConfig(16, 4, 64),
             "face": DiscriminatorConfig(16, 4, 64),
