@@ -233,9 +233,9 @@ def test_no_more_than_a_batch_of_frames_is_decoded_ahead(
 
     own = extraction.video_frames
 
-    def counted(path: Path, count: int) -> Iterator[Picture]:
+    def counted(path: Path, count: int, longest: int | None) -> Iterator[Picture]:
         nonlocal decoded
-        for picture in own(path, count):
+        for picture in own(path, count, longest):
             decoded += 1
             yield picture
 

@@ -84,6 +84,7 @@ def liveportrait_options(options: AnimateOptions) -> LivePortraitOptions:
         regions=options.regions,
         multiplier=options.strength,
         smooth=options.smooth,
+        longest=options.size,
         **own,
     )
 

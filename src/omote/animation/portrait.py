@@ -152,16 +152,18 @@ def _performed(
     ]
     moved = [_as_long_as(one, len(moments)) for one in moved]
     held = np.zeros(len(moments), bool)
+    times = moments
+    if official and video and longest is not None and not longest.still:
+        moments = longest.elapsed[: len(moments)]  # published: frames are paired by number
     for take in takes:
         at = np.clip(np.searchsorted(take.elapsed, moments - 1e-6), 0, len(take) - 1)
         held |= ~take.found[at]
     if video:
         for face in source.faces:
             held |= ~face.found[: len(held)]
-    times = moments
-    if official and len(moments) > 1:  # published: whole numbers of frames a second
-        rate = 1 / np.median(np.diff(moments))
-        times = np.arange(len(moments)) / max(1, int(rate + 1e-6))
+    if official and len(times) > 1:  # published: whole numbers of frames a second
+        rate = 1 / np.median(np.diff(times))
+        times = np.arange(len(times)) / max(1, int(rate + 1e-6))
     shown = _Shown(moved, times, moments, list(range(len(moments))), held)
     return _eased(shown, job) if len(moments) == 1 and job.kind != "still" else shown
 
@@ -183,12 +185,12 @@ def _moments(job: Job, elapsed: Array, fps: float, *, official: bool) -> Array:
 
 
 def _as_long_as(one: Moved, count: int) -> Moved:
-    """The keypoints for that many frames; those of a still driver stay."""
+    """The keypoints for that many frames; the last ones of a shorter driver, or those of a still one, stay."""
     if len(one) == count:
         return one
-    return replace(
-        one, driving=one.driving[:1].expand(count, -1, -1) if len(one) == 1 else one.driving[:count]
-    )
+    shown = np.minimum(np.arange(count), len(one) - 1)
+    source = one.source if len(one.source) == 1 else one.source[np.minimum(shown, len(one.source) - 1)]
+    return replace(one, source=source, driving=one.driving[shown])
 
 
 def _eased(shown: _Shown, job: Job) -> _Shown:

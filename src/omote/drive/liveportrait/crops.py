@@ -77,6 +77,11 @@ class Square:
     side: Array
     angle: Array
 
+    def scaled(self, factor: float) -> Square:
+        """The same squares in an image that is so many times as large."""
+        # Pixels are counted from the middle of the first one, images grow from their corner.
+        return replace(self, centre=(self.centre + 0.5) * factor - 0.5, side=self.side * factor)
+
     def upright(self) -> Square:
         """The same squares not turned."""
         return replace(self, angle=np.zeros_like(self.angle))
@@ -209,6 +214,11 @@ def crop_image(image: NDArray[np.uint8], matrix: Array, size: int = FACE_SIZE) -
     return np.asarray(warped, np.uint8)
 
 
+def reduction(size: tuple[int, int], longest: int) -> float:
+    """By what factor an image of (width, height) px is made smaller so that its longer side is ``longest``; 0: not."""
+    return longest / max(size) if 0 < longest < max(size) else 1.0
+
+
 def limit_size(image: NDArray[np.uint8], longest: int = 1280, division: int = 2) -> NDArray[np.uint8]:
     """The image at most ``longest`` px long, its right and lower edges cut so that ``division`` divides both sides.
 
@@ -226,8 +236,8 @@ def limit_size(image: NDArray[np.uint8], longest: int = 1280, division: int = 2)
     if min(height, width) < max(2, division) or division < 1:
         what = f"got {width} x {height} px to be divided by {division}"
         raise InputError(what, where="image", remedy="Give a larger image.")
-    if 0 < longest < max(height, width):
-        factor = longest / max(height, width)
+    factor = reduction((width, height), longest)
+    if factor < 1:
         sides = (longest, int(height * factor)) if width >= height else (int(width * factor), longest)
         image = np.asarray(cv2.resize(image, (max(division, sides[0]), max(division, sides[1]))), np.uint8)
         height, width = image.shape[:2]

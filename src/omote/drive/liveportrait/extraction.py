@@ -19,6 +19,7 @@ from omote.drive.liveportrait.crops import (
     Square,
     box_to_crop,
     crop_image,
+    limit_size,
     network_image,
 )
 from omote.drive.liveportrait.driving import DrivingTake, pick
@@ -119,19 +120,20 @@ def _closable(frames: Iterable[Any]) -> Any:
     return iter(frames)
 
 
-def video_frames(path: Path, count: int) -> Iterator[Picture]:
-    """The first ``count`` frames (H, W, 3) uint8 of a video at its own size."""
+def video_frames(path: Path, count: int, longest: int | None = None) -> Iterator[Picture]:
+    """The first ``count`` frames (H, W, 3) uint8 of a video at its own size, or reduced as published (`limit_size`)."""
     from omote.media import open_video
 
     with closing(_closable(open_video(path, prefetch=True))) as frames:
         for number, (_, picture) in enumerate(frames):
             if number == count:
                 return
-            yield picture
+            yield picture if longest is None else limit_size(picture, longest)
 
 
 def motion_of_video(
     path: Path,
+    frames: Iterable[Picture],
     squares: Square,
     found: NDArray[np.bool_],
     extractor: Extractor,
@@ -142,7 +144,8 @@ def motion_of_video(
     """The motion (T) of a face in the frames of a video; frames without it hold the one before.
 
     Args:
-        path: the file.
+        path: the file, for the bar.
+        frames: T of them.
         squares: (T) what is looked at.
         found: (T,) bool.
         extractor: the network.
@@ -152,7 +155,7 @@ def motion_of_video(
     matrices = squares.to_crop()
 
     def crops() -> Iterator[Picture]:
-        for number, picture in enumerate(video_frames(path, len(found))):
+        for number, picture in enumerate(frames):
             if found[number]:
                 yield network_image(crop_image(picture, matrices[number]), area=source)
 
@@ -182,7 +185,8 @@ def drive_by_video(
         motion = _official_motion(path, faces, size, options, extractor, progress)
     else:
         squares = _window(faces, followed, options)
-        motion = motion_of_video(path, squares, found, extractor, progress, source=False)
+        frames = video_frames(path, len(found))
+        motion = motion_of_video(path, frames, squares, found, extractor, progress, source=False)
         motion = in_square(motion, squares, median_square(squares))
     return DrivingTake(
         motion=motion,

@@ -53,6 +53,18 @@ class Still:
     cuts: tuple[int, ...] = ()
     video: bool = False
 
+    def until(self, count: int) -> Still:
+        """The first frames of a video."""
+        return replace(
+            self,
+            motion=self.motion[:count],
+            eyes=self.eyes[:count],
+            lip=self.lip[:count],
+            times=self.times[:count],
+            found=self.found[:count],
+            cuts=tuple(cut for cut in self.cuts if cut < count),
+        )
+
 
 @dataclass(frozen=True)
 class Moved:
@@ -90,6 +102,8 @@ def perform(face: Still, take: DrivingTake | None, options: LivePortraitOptions,
 
 
 def _ours(face: Still, take: DrivingTake | None, options: LivePortraitOptions, mlps: Mlps) -> Moved:
+    if face.video and take is not None:
+        face = face.until(len(take))
     source = face.motion
     if face.video:
         source = smooth_motion(source, face.times, options.smooth, cuts=face.cuts, lip=face.lip)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from omote.drive.liveportrait.crops import DRIVER, SOURCE, Placement
+from omote.drive.liveportrait.crops import DRIVER, EDIT, SOURCE, Placement
 from omote.drive.liveportrait.kalman import OBSERVATION_VARIANCE
 from omote.drive.liveportrait.options import Composition
 from omote.drive.liveportrait.sliders import Sliders
@@ -26,6 +26,7 @@ _OFFICIAL_REGIONS = {
     frozenset({"eyes"}): "eyes",
 }
 _MOST_BATCH = 256
+_OFFICIAL_SIDE = 1280
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +53,11 @@ class LivePortraitOptions:
         lip_ratio: give the lips of all frames this openness, 0..0.8; None leaves them.
         silence: keep the lips still: a neutral mouth on every frame of a source video.
         sliders: edits of every frame, on top of the motion.
-        paste_back: put the face back into the picture; otherwise the result is the 512 px crop.
-        crop_scale: side of the source's crop, in sides of the face.
+        paste_back: put the face back into the picture; otherwise the result is the 512 px crop. See `pastes`.
+        longest: official mode: the longer side that sources are reduced to, px; None is the published 1280. Ours keeps
+            their size.
+        crop_scale: side of the source's crop, in sides of the face; None is the published 2.3, and 2.5 where the
+            official mode edits a photo.
         driver_crop_scale: likewise of the driver's.
         crop_driver: official mode: cut the driver's face out even if its frames are square (ours always does).
         observation_variance: official mode: of the published smoothing of source videos.
@@ -77,7 +81,8 @@ class LivePortraitOptions:
     silence: bool = False
     sliders: Sliders = field(default_factory=Sliders)
     paste_back: bool = True
-    crop_scale: float = SOURCE.scale
+    longest: int | None = None
+    crop_scale: float | None = None
     driver_crop_scale: float = DRIVER.scale
     crop_driver: bool = False
     observation_variance: float = OBSERVATION_VARIANCE
@@ -117,6 +122,10 @@ class LivePortraitOptions:
         if self.driving_option != FRIENDLY[1]:
             what = "has no effect in the official mode, where its factor is always 1"
             raise InputError(what, where="--driving-option", remedy="Leave one of the two out.")
+        if self.sliders != Sliders() and (self.silence or self.lip_ratio is not None):
+            other = "--silence" if self.silence else "--lip-ratio"
+            what = f"the official mode does not know sliders together with {other}"
+            raise InputError(what, where="--slider", remedy="Leave one of the two out.")
 
     @property
     def official(self) -> bool:
@@ -139,9 +148,25 @@ class LivePortraitOptions:
         )
 
     @property
+    def pastes(self) -> bool:
+        """Whether faces are put back into the picture; the published code does not without stitching."""
+        return self.paste_back and (self.stitching or not self.official)
+
+    @property
+    def source_limit(self) -> int | None:
+        """The longer side that sources are reduced to, px; None where they keep their size."""
+        return (self.longest or _OFFICIAL_SIDE) if self.official else None
+
+    @property
     def source_placement(self) -> Placement:
-        """Where the source's crop lies about its face."""
-        return Placement(self.crop_scale, vy=SOURCE.vy)
+        """Where the crop of a source that is driven, or of a source video, lies about its face."""
+        return SOURCE if self.crop_scale is None else replace(SOURCE, scale=self.crop_scale)
+
+    @property
+    def photo_placement(self) -> Placement:
+        """Where a source photo's crop lies about its face; the official mode drives a photo or edits it, never both."""
+        edited = self.official and self.edits and self.crop_scale is None
+        return EDIT if edited else self.source_placement
 
     @property
     def driver_placement(self) -> Placement:
@@ -163,6 +188,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("multiplier", 0, 5),
     ("smooth", 0, 1),
     ("lip_ratio", 0, 0.8),
+    ("longest", 2, 1 << 14),
     ("crop_scale", 1, 5),
     ("driver_crop_scale", 1, 5),
     ("observation_variance", 0, 1),

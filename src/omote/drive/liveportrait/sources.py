@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omote.drive.liveportrait.crops import crop_image, network_image
+from omote.drive.liveportrait.crops import crop_image, limit_size, network_image, reduction
 from omote.drive.liveportrait.extraction import (
     Extractor,
     Progress,
@@ -60,17 +60,21 @@ class PhotoSource:
         """Look at a photo.
 
         Args:
-            picture: (H, W, 3) uint8 RGB, of any size.
+            picture: (H, W, 3) uint8 RGB, of any size; the official mode makes it smaller first.
             landmarks: (478, 2) px of each face.
             options: the crop.
             extractor: the motion extractor.
             renderer: computes the features.
         """
         stills, features, crops, pastes = [], [], [], []
+        share = 1.0
+        if options.source_limit is not None:
+            share = reduction((picture.shape[1], picture.shape[0]), options.source_limit)
+            picture = limit_size(picture, options.source_limit)
         size = (picture.shape[1], picture.shape[0])
         for marks in landmarks:
-            faces = Faces.of(np.asarray(marks)[None])
-            matrix = placed(faces.square, options.source_placement).to_crop()[0]
+            faces = Faces.of(share * np.asarray(marks)[None])
+            matrix = placed(faces.square, options.photo_placement).to_crop()[0]
             crop = crop_image(picture, matrix)
             small = network_image(crop, area=True)
             motion = extractor([small])
@@ -84,7 +88,7 @@ class PhotoSource:
         self, moved: Sequence[Moved], numbers: Sequence[int], options: LivePortraitOptions, renderer: Renderer
     ) -> Iterator[Picture]:
         """The frames (H, W, 3) uint8 at the photo's own size, or the first face's crop where nothing is pasted."""
-        shown = len(self.faces) if options.paste_back else 1
+        shown = len(self.faces) if options.pastes else 1
         for start in range(0, len(numbers), options.batch):
             at = torch.tensor(list(numbers[start : start + options.batch]))
             made = [
@@ -92,7 +96,7 @@ class PhotoSource:
                 for features, one in list(zip(self.features, moved, strict=True))[:shown]
             ]
             for number in range(len(at)):
-                if not options.paste_back:
+                if not options.pastes:
                     yield made[0][number]
                     continue
                 frame = self.picture
@@ -107,17 +111,17 @@ class VideoSource:
 
     Attributes:
         path: the file.
-        size: (width, height) px of its frames.
         times: (T,) seconds.
         faces: what its faces are over time.
         matrices: of each face, (T, 3, 3) from frame to crop pixels.
+        longest: what the longer side of its frames is reduced to, px; None: they keep their size.
     """
 
     path: Path
-    size: tuple[int, int]
     times: NDArray[np.float64]
     faces: tuple[Still, ...]
     matrices: tuple[NDArray[np.float32], ...]
+    longest: int | None = None
 
     @classmethod
     def prepare(
@@ -136,25 +140,28 @@ class VideoSource:
         """
         followed, size = look_at_video(path, choice, f"finding the face in {path.name}", progress)
         stills, matrices = [], []
+        longest = options.source_limit
+        share = 1.0 if longest is None else reduction(size, longest)
         for faces in followed.faces:
-            squares = placed(faces.square, options.source_placement)
+            squares = placed(faces.square.scaled(share), options.source_placement)
             if not options.official:
                 squares = smooth_squares(squares, followed.times, followed.cuts, options.smooth)
-            motion = motion_of_video(path, squares, faces.found, extractor, progress, source=True)
+            frames = video_frames(path, len(faces), longest)
+            motion = motion_of_video(path, frames, squares, faces.found, extractor, progress, source=True)
             still = Still(
                 motion, faces.eyes, faces.lip, followed.times, faces.found, followed.cuts, video=True
             )
             stills.append(still)
             matrices.append(squares.to_crop())
-        return cls(path, size, followed.times, tuple(stills), tuple(matrices))
+        return cls(path, followed.times, tuple(stills), tuple(matrices), longest)
 
     def frames(
         self, moved: Sequence[Moved], numbers: Sequence[int], options: LivePortraitOptions, renderer: Renderer
     ) -> Iterator[Picture]:
-        """The frames at the video's own size; a face is left as it is where it was not found."""
+        """The frames, of the video's own size unless it is reduced; a face is left as it is where it was not found."""
         wanted = set(numbers)
         waiting: list[tuple[int, Picture]] = []
-        for number, picture in enumerate(video_frames(self.path, max(wanted) + 1)):
+        for number, picture in enumerate(video_frames(self.path, max(wanted) + 1, self.longest)):
             if number not in wanted:
                 continue
             waiting.append((number, picture))
@@ -172,10 +179,10 @@ class VideoSource:
         renderer: Renderer,
     ) -> Iterator[Picture]:
         results = [picture for _, picture in pictures]
-        shown = len(self.faces) if options.paste_back else 1
+        shown = len(self.faces) if options.pastes else 1
         for face, matrices, one in list(zip(self.faces, self.matrices, moved, strict=True))[:shown]:
             crops = [crop_image(picture, matrices[number]) for number, picture in pictures]
-            if not options.paste_back:
+            if not options.pastes:
                 results = list(crops)
             seen = [place for place, (number, _) in enumerate(pictures) if face.found[number]]
             if not seen:
@@ -185,9 +192,10 @@ class VideoSource:
             features = renderer.prepare(to_tensor(small))
             made = to_pictures(renderer.render(features, one.source[at], one.driving[at]))
             for place, face_now in zip(seen, made, strict=True):
-                if options.paste_back:
+                if options.pastes:
                     number = pictures[place][0]
-                    results[place] = Paste(matrices[number], self.size)(results[place], face_now)
+                    height, width = results[place].shape[:2]
+                    results[place] = Paste(matrices[number], (width, height))(results[place], face_now)
                 else:
                     results[place] = face_now
         yield from results
