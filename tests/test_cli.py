@@ -102,6 +102,25 @@ def test_each_command_explains_itself_with_examples(command: str) -> None:
     assert f"Examples:\n  omote {command}" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["rig transfer", "weights get", "eval list", "train clips"])
+def test_each_subcommand_shows_its_examples(command: str, call: Call) -> None:
+    done = call(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"Examples:\n  omote {command}" in done.stdout, "a line each, not run together"
+
+
+def test_the_options_of_one_engine_are_under_a_heading_of_their_own(call: Call) -> None:
+    common, heading, own = call("animate", "--help").stdout.partition("liveportrait options")
+    assert heading
+    for name in ("--preset", "--set", "--size", "--engine"):
+        assert f" {name} " in common
+        assert f" {name} " not in own
+    for name in ("--weights", "--slider", "--compat", "--no-stitching"):
+        assert f" {name} " in own
+        assert f" {name} " not in common
+    assert ".pkl" in common
+
+
 def test_bare_omote_shows_the_commands() -> None:
     done = run()
     assert done.returncode == 0

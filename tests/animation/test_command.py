@@ -137,7 +137,7 @@ def test_leaving_the_credentials_out_says_what_that_means(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "nothing drives the photo. Give a video, a take (.omote, CSV), or --preset smile."),
+        ((), "nothing drives the photo. Give a video, a take (.omote, CSV, .pkl), or --preset smile."),
         (("gone.mp4",), "gone.mp4: there is no such file"),
         (("--preset", "smil"), "no preset is called 'smil'"),
         (("--emotion", "hapy"), "no emotion is called 'hapy'"),

@@ -155,6 +155,9 @@ def test_the_mask_fades_over_sixteen_pixels() -> None:
     assert mask[16 - 3, 16 - 4] == int(255 * (1 - 5 / 16))
     assert mask[511, 256] == int(255 / 16)
     np.testing.assert_array_equal(mask, mask.T)
+    assert paste_mask(128)[:, 64].tolist()[:6] == [0, 63, 127, 191, 255, 255], (
+        "as wide a share of smaller faces"
+    )
 
 
 def test_pictures_are_cut_off_rather_than_rounded() -> None:

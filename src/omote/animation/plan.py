@@ -73,7 +73,7 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
         raise InputError(
             "nothing drives the photo",
             where=photo,
-            remedy="Give a video, a take (.omote, CSV), or --preset smile.",
+            remedy="Give a video, a take (.omote, CSV, .pkl), or --preset smile.",
         )
     for driver in drivers:
         _check_driver(driver)
@@ -124,7 +124,7 @@ def _check_driver(driver: DriverLike) -> None:
         raise InputError(
             "this is nothing that can drive a photo",
             where=driver,
-            remedy="Give a video, a photo, .omote, Live Link Face or ARKit CSV, ARKit JSON or .npz.",
+            remedy="Give a video, a photo, .omote, Live Link Face or ARKit CSV, ARKit JSON, .npz or .pkl.",
         )
 
 

@@ -30,9 +30,10 @@ class AnimateArgs:
     """Make a photo move: like a video, a recorded take, a preset, or a score that you write.
 
     DRIVER is a video or a photo of a face (captured first), a .omote file, a Live Link Face or ARKit CSV, ARKit
-    JSON or .npz. The name of the output decides what is made: .mp4, .mov, .mkv, .webm; .gif, .webp, .apng (they
-    repeat for ever); .png, .jpg (one frame: where the face moves most, or --frame, --time, --strip); without a
-    suffix a folder of PNG frames. Results carry Content Credentials which say that they are synthetic.
+    JSON or .npz; for --engine liveportrait a motion template (.pkl), too. The name of the output decides what is
+    made: .mp4, .mov, .mkv, .webm; .gif, .webp, .apng (they repeat for ever); .png, .jpg (one frame: where the face
+    moves most, or --frame, --time, --strip); without a suffix a folder of PNG frames. Results carry Content
+    Credentials which say that they are synthetic.
 
     Examples:
       omote animate me.jpg talk.mp4
@@ -128,10 +129,8 @@ class AnimateArgs:
     json: Flag = False
     """Print what was made as JSON; no progress bars."""
     engine: Annotated[str, tyro.conf.arg(metavar="puppet|liveportrait")] = "puppet"
-    """What renders the frames: the rig textured by the photo, or LivePortrait, whose own options follow."""
-    liveportrait: Annotated[LivePortraitArgs, tyro.conf.arg(name="")] = field(
-        default_factory=LivePortraitArgs
-    )
+    """What renders the frames: the rig textured by the photo, or LivePortrait, whose own options are below."""
+    liveportrait: LivePortraitArgs = field(default_factory=LivePortraitArgs)
 
     def run(self) -> int:
         """Animate the photo; return 0."""

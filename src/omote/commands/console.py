@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,11 @@ QUIET = ""
 
 Flag = Annotated[bool, tyro.conf.arg(help_behavior_hint=QUIET)]
 """A switch, whose help text does not repeat that it is off."""
+
+
+def subcommand(name: str, form: type) -> Any:
+    """What a subcommand's type is annotated with, so that its help keeps the examples of its docstring."""
+    return tyro.conf.subcommand(name, description=inspect.getdoc(form))
 
 
 def say(text: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from omote.commands import console
-from omote.commands.console import QUIET, Flag
+from omote.commands.console import QUIET, Flag, subcommand
 from omote.commands.eval_inversion import EvalInversionArgs
 from omote.errors import InputError
 
@@ -148,9 +148,9 @@ class EvalArgs:
     """
 
     command: (
-        Annotated[EvalReenactmentArgs, tyro.conf.subcommand("reenactment")]
-        | Annotated[EvalInversionArgs, tyro.conf.subcommand("inversion")]
-        | Annotated[EvalListArgs, tyro.conf.subcommand("list")]
+        Annotated[EvalReenactmentArgs, subcommand("reenactment", EvalReenactmentArgs)]
+        | Annotated[EvalInversionArgs, subcommand("inversion", EvalInversionArgs)]
+        | Annotated[EvalListArgs, subcommand("list", EvalListArgs)]
     )
 
     def run(self) -> int:

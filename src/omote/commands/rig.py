@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from omote.commands import console
-from omote.commands.console import Flag
+from omote.commands.console import Flag, subcommand
 from omote.commands.rig_inspect import RigInspectArgs
 from omote.commands.rig_map import RigMapArgs
 from omote.commands.rig_transfer import RigTransferArgs
@@ -106,11 +106,11 @@ class RigArgs:
     """
 
     command: (
-        Annotated[RigListArgs, tyro.conf.subcommand("list")]
-        | Annotated[RigShowArgs, tyro.conf.subcommand("show")]
-        | Annotated[RigInspectArgs, tyro.conf.subcommand("inspect")]
-        | Annotated[RigMapArgs, tyro.conf.subcommand("map")]
-        | Annotated[RigTransferArgs, tyro.conf.subcommand("transfer")]
+        Annotated[RigListArgs, subcommand("list", RigListArgs)]
+        | Annotated[RigShowArgs, subcommand("show", RigShowArgs)]
+        | Annotated[RigInspectArgs, subcommand("inspect", RigInspectArgs)]
+        | Annotated[RigMapArgs, subcommand("map", RigMapArgs)]
+        | Annotated[RigTransferArgs, subcommand("transfer", RigTransferArgs)]
     )
 
     def run(self) -> int:

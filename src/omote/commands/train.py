@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from omote.commands import console
-from omote.commands.console import QUIET, Flag
+from omote.commands.console import QUIET, Flag, subcommand
 from omote.commands.train_liveportrait import TrainClipsArgs, TrainLivePortraitArgs
 from omote.commands.train_progress import SHOWN, Progress, span
 from omote.errors import InputError
@@ -297,10 +297,10 @@ class TrainArgs:
     """
 
     command: (
-        Annotated[TrainInversionArgs, tyro.conf.subcommand("inversion")]
-        | Annotated[TrainLivePortraitArgs, tyro.conf.subcommand("liveportrait")]
-        | Annotated[TrainClipsArgs, tyro.conf.subcommand("clips")]
-        | Annotated[TrainShowArgs, tyro.conf.subcommand("show")]
+        Annotated[TrainInversionArgs, subcommand("inversion", TrainInversionArgs)]
+        | Annotated[TrainLivePortraitArgs, subcommand("liveportrait", TrainLivePortraitArgs)]
+        | Annotated[TrainClipsArgs, subcommand("clips", TrainClipsArgs)]
+        | Annotated[TrainShowArgs, subcommand("show", TrainShowArgs)]
     )
 
     def run(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from omote.commands import console
-from omote.commands.console import QUIET, Flag
+from omote.commands.console import QUIET, Flag, subcommand
 from omote.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -265,11 +264,6 @@ class WeightsFetchArgs:
         return 0
 
 
-def _subcommand(name: str, form: type) -> Any:
-    """A subcommand whose help keeps the examples of its docstring."""
-    return tyro.conf.subcommand(name, description=inspect.getdoc(form))
-
-
 @dataclass(frozen=True)
 class WeightsArgs:
     """The model files: list them, check them, get the missing ones, or import what you have.
@@ -282,11 +276,11 @@ class WeightsArgs:
     """
 
     command: (
-        Annotated[WeightsListArgs, _subcommand("list", WeightsListArgs)]
-        | Annotated[WeightsGetArgs, _subcommand("get", WeightsGetArgs)]
-        | Annotated[WeightsImportArgs, _subcommand("import", WeightsImportArgs)]
-        | Annotated[WeightsVerifyArgs, _subcommand("verify", WeightsVerifyArgs)]
-        | Annotated[WeightsFetchArgs, _subcommand("fetch", WeightsFetchArgs)]
+        Annotated[WeightsListArgs, subcommand("list", WeightsListArgs)]
+        | Annotated[WeightsGetArgs, subcommand("get", WeightsGetArgs)]
+        | Annotated[WeightsImportArgs, subcommand("import", WeightsImportArgs)]
+        | Annotated[WeightsVerifyArgs, subcommand("verify", WeightsVerifyArgs)]
+        | Annotated[WeightsFetchArgs, subcommand("fetch", WeightsFetchArgs)]
     )
 
     def run(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,19 @@ from omote.errors import InputError
 Array = NDArray[Any]
 
 _FEATHER = 16
-"""Pixels of the crop over which the published mask fades, beside its edge."""
+"""Pixels of the published crop over which its mask fades, beside its edge."""
 
 
+@cache
 def paste_mask(size: int = FACE_SIZE) -> NDArray[np.uint8]:
-    """(size, size) the published mask: 255 inside, fading to 0 at the crop's edge."""
+    """(size, size) the published mask, for faces of any size: 255 inside, fading to 0 at the crop's edge."""
+    feather = size * _FEATHER / FACE_SIZE
     index = np.arange(size, dtype=np.float64)
-    outside = np.maximum(np.maximum(_FEATHER - index, index - (size - _FEATHER)), 0)
+    outside = np.maximum(np.maximum(feather - index, index - (size - feather)), 0)
     distance = np.hypot(outside[:, None], outside[None])
-    return np.floor(255 * np.maximum(0, 1 - distance / _FEATHER)).astype(np.uint8)
+    mask = np.floor(255 * np.maximum(0, 1 - distance / feather)).astype(np.uint8)
+    mask.setflags(write=False)
+    return mask
 
 
 def to_bytes(faces: Array) -> NDArray[np.uint8]:
