@@ -109,8 +109,7 @@ class WarpingConfig:
 
     Args:
         num_kp: keypoints.
-        block_expansion, num_down_blocks: the output has block_expansion * 2**num_down_blocks channels, at most
-            max_features.
+        block_expansion, num_down_blocks: the output has block_expansion * 2**num_down_blocks channels.
         max_features: channels times depth of the volume.
         reshape_channel: channels of the volume.
         estimate_occlusion_map: whether the output is weighed by a predicted occlusion map.

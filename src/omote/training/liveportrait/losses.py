@@ -115,7 +115,7 @@ def keypoint_prior(keypoints: Tensor) -> Tensor:
 
 
 def pose_loss(angles: Tensor, wanted: Tensor) -> Tensor:
-    """Sum over pitch, yaw and roll of the mean absolute error, degrees, a scalar; NaN where none is known.
+    """Sum over pitch, yaw and roll of the mean absolute error, degrees, a scalar; 0 where no pose is known.
 
     Args:
         angles: (B, 3) degrees.
