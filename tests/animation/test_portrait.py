@@ -17,12 +17,15 @@ from omote.animation.portrait_compare import HEIGHT as PANEL
 from omote.cli import main
 from omote.drive.liveportrait import extraction, networks, pipeline
 from omote.drive.liveportrait.framing import Faces
+from omote.drive.liveportrait.networks import load_nets
+from omote.drive.liveportrait.renderer import make_renderer
 from omote.drive.liveportrait.sliders import Sliders
 from omote.drive.liveportrait.template import Template, performance_of
 from omote.drive.liveportrait.tracking import Followed
 from omote.errors import InputError, NoFaceError
 from omote.media import VideoWriter, open_video, read_image
 from omote.models.liveportrait import LivePortraitNets
+from omote.models.liveportrait.checkpoint import save_nets
 
 from .conftest import HEIGHT, WIDTH
 
@@ -169,6 +172,17 @@ def test_side_by_side(photo: Path, clip: Path, template: Path, tmp_path: Path) -
     level = int(read_image(made.path)[40, width + 384].mean())
     assert level == pytest.approx(130, abs=6), "the driver's last frame"
     assert make(clip, template, tmp_path / "c.png", compare=True).size == (768, PANEL)
+
+
+def test_networks_of_another_size_come_from_their_folder(
+    photo: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "load_nets", load_nets)
+    monkeypatch.setattr(pipeline, "make_renderer", make_renderer)
+    save_nets(tmp_path / "mine", small_nets(input_size=64), {})
+    made = make(photo, template, tmp_path / "a.png", weights=tmp_path / "mine", paste_back=False, frame=0)
+    assert made.size == (128, 128)
+    assert make(photo, template, tmp_path / "b.mp4", weights=tmp_path / "mine").size == (WIDTH, HEIGHT)
 
 
 def test_results_are_signed(photo: Path, template: Path, tmp_path: Path) -> None:

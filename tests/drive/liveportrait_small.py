@@ -2,43 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
+from tests.models.small_liveportrait import TINY
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from omote.models.liveportrait import (
-    AppearanceConfig,
-    DenseMotionConfig,
-    GeneratorConfig,
-    LivePortraitConfig,
-    LivePortraitNets,
-    MotionConfig,
-    WarpingConfig,
-)
+from omote.models.liveportrait import LivePortraitNets
 from omote.models.seeded import fill_seeded
 
-SMALL = LivePortraitConfig(
-    appearance=AppearanceConfig(
-        block_expansion=4, max_features=8, reshape_channel=4, reshape_depth=2, num_resblocks=1
-    ),
-    motion=MotionConfig(depths=(1, 1, 1, 1), dims=(4, 4, 8, 8)),
-    warping=WarpingConfig(
-        block_expansion=4,
-        max_features=8,
-        reshape_channel=4,
-        dense_motion_params=DenseMotionConfig(
-            block_expansion=2, max_features=8, num_blocks=2, reshape_depth=2, compress=1
-        ),
-    ),
-    generator=GeneratorConfig(
-        block_expansion=4, max_features=16, out_channels=4, num_middle_blocks=1, spade_hidden=4
-    ),
-)
+SMALL = replace(TINY, input_size=256)
 
 
-def small_nets(seed: int = 0) -> LivePortraitNets:
-    """Small networks with seeded weights: 21 keypoints, 256 px in, 512 px out."""
-    nets = LivePortraitNets(SMALL)
+def small_nets(seed: int = 0, input_size: int = 256) -> LivePortraitNets:
+    """Small networks with seeded weights: 21 keypoints, the result twice as large as what is seen."""
+    nets = LivePortraitNets(replace(SMALL, input_size=input_size))
     for network in nets.children():
         fill_seeded(network, seed)
     return nets.requires_grad_(False)
@@ -50,10 +29,12 @@ class SourceRenderer:
     def __init__(self, level: float | None = None) -> None:
         self.batches: list[int] = []
         self.prepared = 0
+        self.sides: set[int] = set()
         self._level = level
 
     def prepare(self, images: Tensor) -> Tensor:
         self.prepared += len(images)
+        self.sides |= set(images.shape[2:])
         return images
 
     def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:

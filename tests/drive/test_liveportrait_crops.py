@@ -12,6 +12,8 @@ from omote.drive.liveportrait.crops import (
     DRIVER,
     SOURCE,
     Placement,
+    Sizes,
+    Square,
     box_to_crop,
     crop_image,
     driving_box,
@@ -144,6 +146,20 @@ def test_the_networks_look_at_half_of_a_crop() -> None:
     doubled = cells.repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(network_image(doubled, area=True), cells)
     assert network_image(np.zeros((90, 160, 3), np.uint8), area=False).shape == (256, 256, 3)
+    grid = np.indices((256, 256)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 200
+    assert (network_image(grid, area=False, size=64) == 100).all(), "no pixel is passed over"
+
+
+@pytest.mark.parametrize(("made", "cut"), [(128, 512), (512, 512), (1024, 1024)])
+def test_faces_of_any_size_lie_where_they_were_cut_out(made: int, cut: int) -> None:
+    sizes = Sizes(made // 2, made)
+    assert sizes.cut == cut
+    square = Square(np.array([70.0, 50.0]), np.array(60.0), np.array(0.3))
+    to_crop = square.to_crop(sizes.cut)
+    corners = to_points(to_crop, square.corners()) + 0.5  # from the corner of the crop, as shares of its side
+    again = to_points(sizes.to_face(to_crop), square.corners()) + 0.5
+    np.testing.assert_allclose(again / made, corners / cut, atol=1e-5)
+    assert cut != made or (sizes.to_face(to_crop) == to_crop).all()
 
 
 def test_the_mask_fades_over_sixteen_pixels() -> None:

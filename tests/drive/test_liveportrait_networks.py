@@ -22,7 +22,7 @@ from .liveportrait_small import SMALL, small_nets
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Small networks in the community's layout, with their sizes."""
-    save_nets(tmp_path / "nets", small_nets(4), {})
+    save_nets(tmp_path / "nets", small_nets(4, input_size=64), {})
     return tmp_path / "nets"
 
 
@@ -35,6 +35,7 @@ def test_a_folder_of_either_layout_gives_the_networks(folder: Path, tmp_path: Pa
     check_weights(folder)
     found = load_nets(folder)
     assert same(found, small_nets(4))
+    assert (found.config.input_size, found.config.output_size) == (64, 128)
     assert not found.training
     assert not any(weight.requires_grad for weight in found.parameters())
     official = tmp_path / "tree"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from omote.drive.liveportrait.framing import Faces, held_frames, in_square, medi
 from omote.drive.liveportrait.pipeline import LivePortrait
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.sliders import Sliders
+from omote.drive.liveportrait.sources import PhotoSource
 from omote.drive.liveportrait.tracking import Followed
 from omote.edit.perform import perform
 from omote.errors import InputError
@@ -158,6 +160,28 @@ def test_without_pasting_the_result_is_the_crop(nets: LivePortraitNets, marks: N
     assert np.abs(frame.astype(int) - source.crops[0]).mean() < 3
 
 
+@pytest.mark.parametrize("size", [64, 512])
+def test_networks_see_and_draw_pictures_of_their_own_size(
+    size: int, marks: NDArray[np.float64], clip: Path
+) -> None:
+    nets, renderer, seen = small_nets(input_size=size), SourceRenderer(), set()
+    nets.motion_extractor.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].shape[2:]))
+    photo = smooth_picture(300, 401)
+    engine = LivePortrait(nets, LivePortraitOptions(sliders=Sliders(smile=1)), renderer)
+    drivers = engine.video_driver(clip), engine.take_driver(perform("smile", fps=4, duration=0.5))
+    for source in (engine.photo(photo, [marks + (120, 150)]), engine.video(clip)):
+        moved = engine.perform(source.faces[0], drivers[0], np.arange(3) / 30)
+        originals = [photo] * 3 if isinstance(source, PhotoSource) else [p for _, p in open_video(clip)]
+        for frame, original in zip(engine.frames(source, [moved], range(3)), originals, strict=False):
+            off = frame.astype(int) - original
+            assert frame.shape == original.shape
+            assert np.abs(off[90:130, 100:140]).max() <= 4
+        bare = LivePortrait(nets, replace(engine.options, paste_back=False), renderer)
+        shapes = {frame.shape for frame in bare.frames(source, [moved], range(3))}
+        assert shapes == {(2 * size, 2 * size, 3)}, "also where the face is lost"
+    assert (renderer.sides, seen) == ({size}, {(size, size)})
+
+
 def test_the_real_networks_draw_a_frame(nets: LivePortraitNets, marks: NDArray[np.float64]) -> None:
     engine = LivePortrait(nets, LivePortraitOptions(sliders=Sliders(pitch=8)))
     source = engine.photo(smooth_picture(200, 240), [marks + (120, 100)])
@@ -233,9 +257,9 @@ def test_no_more_than_a_batch_of_frames_is_decoded_ahead(
 
     own = extraction.video_frames
 
-    def counted(path: Path, count: int, longest: int | None) -> Iterator[Picture]:
+    def counted(path: Path, count: int, *_: Any, **__: Any) -> Iterator[Picture]:
         nonlocal decoded
-        for picture in own(path, count, longest):
+        for picture in own(path, count):
             decoded += 1
             yield picture
 

@@ -16,6 +16,7 @@ from omote.models.liveportrait import (
 )
 
 KEYPOINTS = 5
+"""Of `SMALL`, whose sizes are all different, so that none is taken for another."""
 SMALL = LivePortraitConfig(
     appearance=AppearanceConfig(
         block_expansion=4,
@@ -48,6 +49,26 @@ SMALL = LivePortraitConfig(
     eye=RetargetingConfig(3 * KEYPOINTS + 3, (8, 7), 3 * KEYPOINTS),
     lip=RetargetingConfig(3 * KEYPOINTS + 2, (7,), 3 * KEYPOINTS),
 )
+
+TINY = LivePortraitConfig(
+    appearance=AppearanceConfig(
+        block_expansion=4, max_features=16, reshape_channel=8, reshape_depth=2, num_resblocks=1
+    ),
+    motion=MotionConfig(depths=(1, 1, 1, 1), dims=(4, 4, 8, 8)),
+    warping=WarpingConfig(
+        block_expansion=4,
+        max_features=16,
+        reshape_channel=8,
+        dense_motion_params=DenseMotionConfig(
+            block_expansion=4, max_features=8, num_blocks=2, reshape_depth=2, compress=1
+        ),
+    ),
+    generator=GeneratorConfig(
+        block_expansion=4, max_features=16, out_channels=4, num_middle_blocks=1, spade_hidden=4
+    ),
+    input_size=32,
+)
+"""With the published keypoints, as small as it gets: 32 px in, 64 px out."""
 
 
 def small_nets(seed: int = 0) -> LivePortraitNets:

@@ -44,7 +44,7 @@ class LivePortraitArgs:
     """Edit every frame: pitch, yaw, roll, gaze_x, gaze_y, smile, wink, eyebrow, pouting, pursing, grin, lip_open,
     move_x, move_y, move_z, eye_ratio, lip_ratio. Can be given several times; needs no driver."""
     paste_back: Flag = True
-    """Give the 512 px crop of the first face instead of the whole picture."""
+    """Give the first face as the networks draw it (published: 512 px) instead of the whole picture."""
     crop_scale: Annotated[float | None, _option("1..5")] = None
     """Side of the source's crop, in sides of the face; default 2.3."""
     driver_crop_scale: Annotated[float | None, _option("1..5")] = None

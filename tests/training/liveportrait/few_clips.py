@@ -1,4 +1,4 @@
-"""Clips and networks small enough for tests: a disc with darker eyes and lips that moves over a gradient."""
+"""Clips and a preset small enough for tests: a disc with darker eyes and lips that moves over a gradient."""
 
 from __future__ import annotations
 
@@ -6,41 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tests.models import small_liveportrait
 
 from omote.capture.landmarker import canonical_vertices
-from omote.models.liveportrait import (
-    AppearanceConfig,
-    DenseMotionConfig,
-    GeneratorConfig,
-    LivePortraitConfig,
-    MotionConfig,
-    WarpingConfig,
-)
 from omote.models.liveportrait.discriminators import DiscriminatorConfig
 from omote.training.datasets.clips import Clip, ClipFrame, write_clip
 from omote.training.liveportrait.losses import SMALL_WEIGHTS
 from omote.training.liveportrait.options import Preset
 
-NETWORK = LivePortraitConfig(
-    appearance=AppearanceConfig(
-        block_expansion=4, max_features=16, reshape_channel=8, reshape_depth=2, num_resblocks=1
-    ),
-    motion=MotionConfig(depths=(1, 1, 1, 1), dims=(4, 4, 8, 8)),
-    warping=WarpingConfig(
-        block_expansion=4,
-        max_features=16,
-        reshape_channel=8,
-        dense_motion_params=DenseMotionConfig(
-            block_expansion=4, max_features=8, num_blocks=2, reshape_depth=2, compress=1
-        ),
-    ),
-    generator=GeneratorConfig(
-        block_expansion=4, max_features=16, out_channels=4, num_middle_blocks=1, spade_hidden=4
-    ),
-    input_size=32,
-)
 TINY = Preset(
-    NETWORK,
+    small_liveportrait.TINY,
     discriminators={
         "whole": DiscriminatorConfig(4, 3),
         "face": DiscriminatorConfig(4, 3),

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tests.training.liveportrait.few_clips import NETWORK, TINY, make_clips
+from tests.models.small_liveportrait import TINY as NETWORK
+from tests.training.liveportrait.few_clips import TINY, make_clips
 
 from omote.cli import main
 from omote.errors import InputError, WeightsError

@@ -17,8 +17,9 @@ from omote.errors import InputError
 Array = NDArray[Any]
 
 FACE_SIZE = 512
-"""Side of a crop and of the animated face, px; the networks look at half of it."""
+"""Side of a crop, and of the face that the published networks draw, px."""
 NETWORK_SIZE = 256
+"""Side of what the published networks look at, px."""
 _MIN_LENGTH = 1e-3
 
 # Landmark count -> points whose mean is the image-left eye, the image-right eye and the lips.
@@ -61,6 +62,32 @@ DRIVER = Placement(2.2, vy=-0.1)
 """A driving video, not rotated; 512 px."""
 LANDMARKS = Placement(1.5, vy=-0.1)
 """What the published landmark model looks at, rotated; 224 px."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sides of the square pictures that networks work on, px; by default those of the published ones.
+
+    Attributes:
+        seen: what F and M look at.
+        made: what G draws.
+    """
+
+    seen: int = NETWORK_SIZE
+    made: int = FACE_SIZE
+
+    @property
+    def cut(self) -> int:
+        """What is cut out of pictures, to be looked at: no smaller than the published crop."""
+        return max(FACE_SIZE, self.made)
+
+    def to_face(self, to_crop: Array) -> NDArray[np.float32]:
+        """(..., 3, 3) maps from image to crop pixels, as maps to the pixels of the drawn face."""
+        share = self.made / self.cut
+        middle = 0.5 * share - 0.5  # pixels are counted from the middle of the first one
+        scale = np.array([[share, 0, middle], [0, share, middle], [0, 0, 1]])
+        matrix: NDArray[np.float32] = (scale @ to_crop).astype(np.float32)
+        return matrix
 
 
 @dataclass(frozen=True)
@@ -244,14 +271,16 @@ def limit_size(image: NDArray[np.uint8], longest: int = 1280, division: int = 2)
     return image[: height - height % division, : width - width % division]
 
 
-def network_image(picture: NDArray[np.uint8], *, area: bool) -> NDArray[np.uint8]:
-    """(256, 256, 3) what the networks look at, whatever the picture's aspect.
+def network_image(picture: NDArray[np.uint8], *, area: bool, size: int = NETWORK_SIZE) -> NDArray[np.uint8]:
+    """(size, size, 3) what the networks look at, whatever the picture's aspect.
 
     Args:
         picture: (H, W, 3) uint8 crop of a source, or frame or crop of a driver.
-        area: mean over areas, as published of sources; otherwise bilinear, as of drivers.
+        area: mean over areas, as published of sources; otherwise bilinear, as of drivers, unless the networks see less
+            than the published ones do: then that would pass over pixels.
+        size: px.
     """
     import cv2
 
-    how = cv2.INTER_AREA if area else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (NETWORK_SIZE, NETWORK_SIZE), interpolation=how), np.uint8)
+    how = cv2.INTER_AREA if area or size < NETWORK_SIZE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)

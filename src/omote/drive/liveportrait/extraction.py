@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from omote.capture.pipeline import VIDEO_SIDE
 from omote.drive.liveportrait.crops import (
-    FACE_SIZE,
-    NETWORK_SIZE,
+    Sizes,
     Square,
     box_to_crop,
     crop_image,
@@ -50,14 +49,16 @@ class Extractor:
 
     Attributes:
         network: M, in float32.
+        sizes: of the pictures that it looks at, and of the crops which these are made from.
         batch: pictures at once.
     """
 
     network: MotionExtractor
+    sizes: Sizes = field(default_factory=Sizes)
     batch: int = _BATCH
 
     def __call__(self, pictures: Iterable[Picture], done: Callable[[int], None] | None = None) -> Motion:
-        """The motion (T frames) of T pictures (256, 256, 3) uint8; at least one.
+        """The motion (T frames) of T pictures (S, S, 3) uint8 from `look`; at least one.
 
         Args:
             pictures: streamed; none is kept.
@@ -77,6 +78,14 @@ class Extractor:
         if waiting:
             parts.append(self._run(waiting))
         return Motion.join(parts)
+
+    def look(self, picture: Picture, *, area: bool) -> Picture:
+        """What the network sees of a crop or a frame (H, W, 3) uint8; see `network_image`."""
+        return network_image(picture, area=area, size=self.sizes.seen)
+
+    def crop(self, picture: Picture, matrix: NDArray[Any]) -> Picture:
+        """A crop, to be looked at, through a map from `Square.to_crop` at the size ``sizes.cut``."""
+        return crop_image(picture, matrix, self.sizes.cut)
 
     def _run(self, pictures: list[Picture]) -> Motion:
         device = next(self.network.parameters()).device
@@ -120,15 +129,25 @@ def _closable(frames: Iterable[Any]) -> Any:
     return iter(frames)
 
 
-def video_frames(path: Path, count: int, longest: int | None = None) -> Iterator[Picture]:
-    """The first ``count`` frames (H, W, 3) uint8 of a video at its own size, or reduced as published (`limit_size`)."""
+def video_frames(
+    path: Path, count: int, longest: int | None = None, *, published: bool = False
+) -> Iterator[Picture]:
+    """The first frames (H, W, 3) uint8 of a video.
+
+    Args:
+        path: the file.
+        count: how many.
+        longest: the longer side that they are reduced to, px; None: they keep their size.
+        published: reduce them as the published code does (`limit_size`).
+    """
     from omote.media import open_video
 
-    with closing(_closable(open_video(path, prefetch=True))) as frames:
+    limit = None if published else longest
+    with closing(_closable(open_video(path, prefetch=True, max_side=limit))) as frames:
         for number, (_, picture) in enumerate(frames):
             if number == count:
                 return
-            yield picture if longest is None else limit_size(picture, longest)
+            yield limit_size(picture, longest) if published and longest is not None else picture
 
 
 def motion_of_video(
@@ -152,12 +171,12 @@ def motion_of_video(
         progress: told on the way.
         source: sources are made smaller over areas, as published.
     """
-    matrices = squares.to_crop()
+    matrices = squares.to_crop(extractor.sizes.cut)
 
     def crops() -> Iterator[Picture]:
         for number, picture in enumerate(frames):
             if found[number]:
-                yield network_image(crop_image(picture, matrices[number]), area=source)
+                yield extractor.look(extractor.crop(picture, matrices[number]), area=source)
 
     total = int(found.sum())
     motion = extractor(crops(), lambda done: progress(f"reading the motion of {path.name}", done, total))
@@ -215,12 +234,12 @@ def _official_motion(
     matrix = None
     if options.crop_driver or size[0] != size[1]:
         box = place(faces.square, options.driver_placement).upright().box()
-        matrix = box_to_crop(box[faces.found].mean(0), FACE_SIZE)
+        matrix = box_to_crop(box[faces.found].mean(0), extractor.sizes.cut)
     total = len(faces)
 
     def pictures() -> Iterator[Picture]:
         for picture in video_frames(path, total):
-            yield network_image(picture if matrix is None else crop_image(picture, matrix), area=False)
+            yield extractor.look(picture if matrix is None else extractor.crop(picture, matrix), area=False)
 
     return extractor(pictures(), lambda done: progress(f"reading the motion of {path.name}", done, total))
 
@@ -233,8 +252,8 @@ def drive_by_picture(
     squeezed = options.official and not options.crop_driver and picture.shape[0] == picture.shape[1]
     if not squeezed:
         square = place(faces.square, options.driver_placement).upright()
-        picture = crop_image(picture, square.to_crop()[0])
-    motion = extractor([network_image(picture, area=False)])
+        picture = extractor.crop(picture, square.to_crop(extractor.sizes.cut)[0])
+    motion = extractor([extractor.look(picture, area=False)])
     return DrivingTake(motion, np.zeros(1), faces.eyes, faces.lip, faces.found, still=True)
 
 
@@ -248,7 +267,7 @@ def drive_by_pictures(
     """The motion of rendered frames, whose landmarks are known.
 
     Args:
-        pictures: (picture (256, 256, 3) uint8, landmarks (478, 2) px) of each frame, streamed.
+        pictures: (square picture (S, S, 3) uint8, landmarks (478, 2) px) of each frame, streamed.
         times: (T,) seconds.
         found: (T,) bool, where the take that was rendered has a face.
         extractor: the network.
@@ -259,9 +278,7 @@ def drive_by_pictures(
     def shown() -> Iterator[Picture]:
         for number, (picture, landmarks) in enumerate(pictures):
             looked.append((number, Faces.of(landmarks[None])))
-            if picture.shape[0] != NETWORK_SIZE:
-                picture = network_image(picture, area=True)
-            yield picture
+            yield picture if len(picture) == extractor.sizes.seen else extractor.look(picture, area=True)
 
     motion = extractor(shown(), done)
     faces = Faces.join(looked, len(times))

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.controls import IMPLICIT21
+from omote.drive.liveportrait.crops import Sizes
 from omote.drive.liveportrait.driving import DrivingTake, take_of_template
 from omote.drive.liveportrait.extraction import (
     Extractor,
@@ -64,7 +65,8 @@ class LivePortrait:
     ) -> None:
         self.options = options or LivePortraitOptions()
         self.renderer = renderer or make_renderer(nets)
-        self._extractor = Extractor(nets.motion_extractor)
+        sizes = Sizes(nets.config.input_size, nets.config.output_size)
+        self._extractor = Extractor(nets.motion_extractor, sizes)
         # The small networks run where the keypoints are.
         self._mlps = Mlps(nets.stitching.cpu(), nets.eye.cpu(), nets.lip.cpu())
 
@@ -72,14 +74,26 @@ class LivePortrait:
         """A photo (H, W, 3) uint8 RGB whose faces are given by their landmarks (478, 2) px."""
         return PhotoSource.prepare(picture, landmarks, self.options, self._extractor, self.renderer)
 
-    def video(self, path: Path, choice: Choice = "largest", progress: Progress = _silent) -> VideoSource:
+    def video(
+        self,
+        path: Path,
+        choice: Choice = "largest",
+        progress: Progress = _silent,
+        longest: int | None = None,
+    ) -> VideoSource:
         """A video as the source.
+
+        Args:
+            path: the file.
+            choice: its faces that move.
+            progress: told on the way.
+            longest: the longer side that its frames are reduced to, px; as published, the options say it.
 
         Raises:
             InputError: it cannot be read.
             NoFaceError: no face, or not the one asked for.
         """
-        return VideoSource.prepare(path, choice, self.options, self._extractor, progress)
+        return VideoSource.prepare(path, choice, self.options, self._extractor, progress, longest)
 
     def video_driver(
         self, path: Path, choice: Choice = "largest", progress: Progress = _silent
@@ -144,7 +158,7 @@ class LivePortrait:
         Args:
             source: a photo or a video.
             moved: one a face, all of one length.
-            numbers: which of the frames, increasing; None: all.
+            numbers: which of the frames, in order; None: all. Those of a video may be shown several times.
 
         Raises:
             InputError: not one a face, or other lengths.

@@ -53,7 +53,7 @@ class LivePortraitOptions:
         lip_ratio: give the lips of all frames this openness, 0..0.8; None leaves them.
         silence: keep the lips still: a neutral mouth on every frame of a source video.
         sliders: edits of every frame, on top of the motion.
-        paste_back: put the face back into the picture; otherwise the result is the 512 px crop. See `pastes`.
+        paste_back: put the face back into the picture; otherwise the result is the drawn face. See `pastes`.
         longest: official mode: the longer side that sources are reduced to, px; None is the published 1280. Ours keeps
             their size.
         crop_scale: side of the source's crop, in sides of the face; None is the published 2.3, and 2.5 where the

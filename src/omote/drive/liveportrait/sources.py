@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from omote.drive.liveportrait.crops import crop_image, limit_size, network_image, reduction
+from omote.drive.liveportrait.crops import Sizes, limit_size, network_image, reduction
 from omote.drive.liveportrait.extraction import (
     Extractor,
     Progress,
@@ -21,7 +23,7 @@ from omote.drive.liveportrait.extraction import (
 )
 from omote.drive.liveportrait.framing import Faces, smooth_squares
 from omote.drive.liveportrait.framing import place as placed
-from omote.drive.liveportrait.paste import Paste
+from omote.drive.liveportrait.paste import Paste, paste_mask
 from omote.drive.liveportrait.performing import Moved, Still
 from omote.drive.liveportrait.renderer import Renderer, to_pictures, to_tensor
 from omote.drive.liveportrait.settings import LivePortraitOptions
@@ -38,7 +40,7 @@ class PhotoSource:
         picture: (H, W, 3) uint8 RGB.
         faces: what its faces are.
         features: of each face, from the renderer.
-        crops: of each face, (512, 512, 3) uint8.
+        crops: of each face, uint8, published (512, 512, 3).
         pastes: of each face, where it goes.
     """
 
@@ -67,6 +69,7 @@ class PhotoSource:
             renderer: computes the features.
         """
         stills, features, crops, pastes = [], [], [], []
+        sizes = extractor.sizes
         share = 1.0
         if options.source_limit is not None:
             share = reduction((picture.shape[1], picture.shape[0]), options.source_limit)
@@ -74,14 +77,14 @@ class PhotoSource:
         size = (picture.shape[1], picture.shape[0])
         for marks in landmarks:
             faces = Faces.of(share * np.asarray(marks)[None])
-            matrix = placed(faces.square, options.photo_placement).to_crop()[0]
-            crop = crop_image(picture, matrix)
-            small = network_image(crop, area=True)
+            matrix = placed(faces.square, options.photo_placement).to_crop(sizes.cut)[0]
+            crop = extractor.crop(picture, matrix)
+            small = extractor.look(crop, area=True)
             motion = extractor([small])
             stills.append(Still(motion, faces.eyes, faces.lip, np.zeros(1), faces.found))
             features.append(renderer.prepare(to_tensor(small[None])))
             crops.append(crop)
-            pastes.append(Paste(matrix, size))
+            pastes.append(Paste(sizes.to_face(matrix), size, paste_mask(sizes.made)))
         return cls(picture, tuple(stills), tuple(features), tuple(crops), tuple(pastes))
 
     def frames(
@@ -114,6 +117,7 @@ class VideoSource:
         times: (T,) seconds.
         faces: what its faces are over time.
         matrices: of each face, (T, 3, 3) from frame to crop pixels.
+        extractor: cuts the faces out.
         longest: what the longer side of its frames is reduced to, px; None: they keep their size.
     """
 
@@ -121,6 +125,7 @@ class VideoSource:
     times: NDArray[np.float64]
     faces: tuple[Still, ...]
     matrices: tuple[NDArray[np.float32], ...]
+    extractor: Extractor
     longest: int | None = None
 
     @classmethod
@@ -131,8 +136,17 @@ class VideoSource:
         options: LivePortraitOptions,
         extractor: Extractor,
         progress: Progress,
+        longest: int | None = None,
     ) -> VideoSource:
         """Look at a video, twice: for its faces, then for their motion.
+
+        Args:
+            path: the file.
+            choice: which faces.
+            options: how.
+            extractor: the motion extractor.
+            progress: told on the way.
+            longest: see `omote.drive.liveportrait.pipeline.LivePortrait.video`.
 
         Raises:
             InputError: it cannot be read.
@@ -140,36 +154,32 @@ class VideoSource:
         """
         followed, size = look_at_video(path, choice, f"finding the face in {path.name}", progress)
         stills, matrices = [], []
-        longest = options.source_limit
+        longest = options.source_limit if options.official else longest
         share = 1.0 if longest is None else reduction(size, longest)
         for faces in followed.faces:
             squares = placed(faces.square.scaled(share), options.source_placement)
             if not options.official:
                 squares = smooth_squares(squares, followed.times, followed.cuts, options.smooth)
-            frames = video_frames(path, len(faces), longest)
+            frames = video_frames(path, len(faces), longest, published=options.official)
             motion = motion_of_video(path, frames, squares, faces.found, extractor, progress, source=True)
             still = Still(
                 motion, faces.eyes, faces.lip, followed.times, faces.found, followed.cuts, video=True
             )
             stills.append(still)
-            matrices.append(squares.to_crop())
-        return cls(path, followed.times, tuple(stills), tuple(matrices), longest)
+            matrices.append(squares.to_crop(extractor.sizes.cut))
+        return cls(path, followed.times, tuple(stills), tuple(matrices), extractor, longest)
 
     def frames(
         self, moved: Sequence[Moved], numbers: Sequence[int], options: LivePortraitOptions, renderer: Renderer
     ) -> Iterator[Picture]:
         """The frames, of the video's own size unless it is reduced; a face is left as it is where it was not found."""
-        wanted = set(numbers)
-        waiting: list[tuple[int, Picture]] = []
-        for number, picture in enumerate(video_frames(self.path, max(wanted) + 1, self.longest)):
-            if number not in wanted:
-                continue
-            waiting.append((number, picture))
-            if len(waiting) == options.batch:
-                yield from self._batch(waiting, moved, options, renderer)
-                waiting = []
-        if waiting:
-            yield from self._batch(waiting, moved, options, renderer)
+        wanted = Counter(numbers)
+        decoded = video_frames(self.path, max(wanted) + 1, self.longest, published=options.official)
+        chosen = ((number, picture) for number, picture in enumerate(decoded) if number in wanted)
+        while waiting := list(islice(chosen, options.batch)):
+            results = self._batch(waiting, moved, options, renderer)
+            for (number, _), picture in zip(waiting, results, strict=True):
+                yield from repeat(picture, wanted[number])
 
     def _batch(
         self,
@@ -177,17 +187,18 @@ class VideoSource:
         moved: Sequence[Moved],
         options: LivePortraitOptions,
         renderer: Renderer,
-    ) -> Iterator[Picture]:
+    ) -> list[Picture]:
         results = [picture for _, picture in pictures]
+        sizes = self.extractor.sizes
         shown = len(self.faces) if options.pastes else 1
         for face, matrices, one in list(zip(self.faces, self.matrices, moved, strict=True))[:shown]:
-            crops = [crop_image(picture, matrices[number]) for number, picture in pictures]
+            crops = [self.extractor.crop(picture, matrices[number]) for number, picture in pictures]
             if not options.pastes:
-                results = list(crops)
+                results = [_as_made(crop, sizes) for crop in crops]
             seen = [place for place, (number, _) in enumerate(pictures) if face.found[number]]
             if not seen:
                 continue
-            small = np.stack([network_image(crops[place], area=True) for place in seen])
+            small = np.stack([self.extractor.look(crops[place], area=True) for place in seen])
             at = torch.tensor([pictures[place][0] for place in seen])
             features = renderer.prepare(to_tensor(small))
             made = to_pictures(renderer.render(features, one.source[at], one.driving[at]))
@@ -195,7 +206,13 @@ class VideoSource:
                 if options.pastes:
                     number = pictures[place][0]
                     height, width = results[place].shape[:2]
-                    results[place] = Paste(matrices[number], (width, height))(results[place], face_now)
+                    paste = Paste(sizes.to_face(matrices[number]), (width, height), paste_mask(sizes.made))
+                    results[place] = paste(results[place], face_now)
                 else:
                     results[place] = face_now
-        yield from results
+        return results
+
+
+def _as_made(crop: Picture, sizes: Sizes) -> Picture:
+    """A crop as large as the faces that the networks draw."""
+    return crop if sizes.cut == sizes.made else network_image(crop, area=True, size=sizes.made)
