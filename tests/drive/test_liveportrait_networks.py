@@ -57,8 +57,13 @@ def test_a_file_that_is_missing_is_named(folder: Path) -> None:
 
 def test_weights_of_other_sizes_name_the_first_tensor(folder: Path) -> None:
     (folder / DESCRIPTION).unlink()
-    with pytest.raises(WeightsError, match=r"appearance_feature_extractor: the tensor .* has shape"):
+    with pytest.raises(
+        WeightsError, match=r"appearance_feature_extractor: the tensor .* has shape"
+    ) as caught:
         load_nets(folder)
+    assert str(caught.value).startswith(f"{folder}: "), "there may be many such folders"
+    with pytest.raises(WeightsError, match="this is a file, not a folder"):
+        load_nets(folder / "spade_generator.safetensors")
 
 
 def test_without_any_weights_the_way_to_get_them_is_told(

@@ -116,6 +116,10 @@ def whole_numbers(files: Files) -> None:
     files["appearance_feature_extractor"]["second.bias"] = torch.zeros(12, dtype=torch.int64)
 
 
+def not_finite(files: Files) -> None:
+    files["appearance_feature_extractor"]["second.bias"][3] = float("nan")
+
+
 def no_eye(files: Files) -> None:
     del files[RETARGETING_FILE]["retarget_eye"]
 
@@ -144,6 +148,7 @@ def a_list(files: Any) -> None:
         (unexpected, ("spade_generator", "G_middle_6.conv_0.bias is unexpected")),
         (no_tensor, ("appearance_feature_extractor", "second.bias is a ndarray", "shape (12,)")),
         (whole_numbers, ("second.bias is torch.int64, expected torch.float32",)),
+        (not_finite, ("appearance_feature_extractor", "second.bias has values that are not finite")),
         (no_eye, (RETARGETING_FILE, "retarget_eye")),
         (short_mouth, (RETARGETING_FILE, "retarget_mouth", "mlp.2.bias is missing", "(15,)")),
         (wide_shoulder, (RETARGETING_FILE, "mlp.0.weight has shape (7, 31), expected (7, 30)")),

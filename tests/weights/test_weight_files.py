@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import pickle
 import sys
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -315,6 +317,16 @@ def test_code_inside_a_checkpoint_never_runs(tmp_path: Path, zipped: bool) -> No
         load_torch_checkpoint(tmp_path / "a.pt")
     assert not (tmp_path / "trap").exists()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_bare_pickle_is_refused_without_a_word_about_protocols(tmp_path: Path, protocol: int) -> None:
+    (tmp_path / "a.pth").write_bytes(pickle.dumps(Trap(tmp_path / "trap"), protocol))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(WeightsError, match="not loaded|nothing in it was run"):
+            load_torch_checkpoint(tmp_path / "a.pth")
+    assert not (tmp_path / "trap").exists()
 
 
 @pytest.mark.parametrize("load", [load_safetensors, load_torch_checkpoint])

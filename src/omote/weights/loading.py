@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,11 @@ def load_torch_checkpoint(path: str | Path) -> Any:
     path = _existing(path)
     _check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols of pickles, which it then refuses
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        what = "the checkpoint is damaged or not a PyTorch file"
+        what = "the checkpoint is damaged or not a PyTorch file; nothing in it was run"
         if re.search(r"Unsupported (global|class)|GLOBAL ", str(error)):
             what = "the checkpoint holds Python objects besides tensors, which could run code: not loaded"
         remedy = "Get it as .safetensors or from its official address."

@@ -99,7 +99,11 @@ def load_nets(weights: str | Path | None = None) -> LivePortraitNets:
     else:
         folder = Path(weights)
         found = {name: _tensors(path) for name, path in _files_in(folder).items()}
-        nets = LivePortraitNets.from_published(found, _config_in(folder))
+        config = _config_in(folder)
+        try:
+            nets = LivePortraitNets.from_published(found, config)
+        except WeightsError as error:
+            raise WeightsError(error.what, where=f"{folder}: {error.where}", remedy=error.remedy) from error
     return nets.eval().requires_grad_(False)
 
 
@@ -122,7 +126,8 @@ def _seeded(seed: int) -> LivePortraitNets:
 def _files_in(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         remedy = "Give the folder of the five model files, or seeded:0 for random weights."
-        raise WeightsError("there is no such folder", where=folder, remedy=remedy)
+        what = "this is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise WeightsError(what, where=folder, remedy=remedy)
     found = {}
     for name in (*BASE_FILES, RETARGETING_FILE):
         places = [

@@ -72,7 +72,8 @@ class LivePortraitNets(nn.Module):
             config: sizes; default: published.
 
         Raises:
-            WeightsError: a file or tensor is missing, has another shape, or is unexpected; the first one is named.
+            WeightsError: a file or tensor is missing, has another shape, is not finite, or is unexpected; the first one is
+                named.
         """
         missing = [name for name in (*BASE_FILES, RETARGETING_FILE) if name not in files]
         if missing:
@@ -114,7 +115,8 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Any], *, where: str) 
         where: how messages call the file.
 
     Raises:
-        WeightsError: names the first tensor that is missing, has another shape, is no tensor, or is unexpected.
+        WeightsError: names the first tensor that is missing, has another shape, is no tensor, is not finite, or is
+            unexpected.
     """
     if not isinstance(tensors, Mapping):
         raise WeightsError(f"is a {type(tensors).__name__}, not a dictionary of tensors", where=where)
@@ -133,6 +135,11 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Any], *, where: str) 
         if value.is_floating_point() != target.is_floating_point():
             what = f"the tensor {name} is {value.dtype}, expected {target.dtype}"
             raise WeightsError(what, where=where)
+        if not bool(value.isfinite().all()):
+            remedy = "Get the file again; or the training that made it failed."
+            raise WeightsError(
+                f"the tensor {name} has values that are not finite", where=where, remedy=remedy
+            )
     unexpected = next((name for name in tensors if name not in own), None)
     if unexpected is not None:
         remedy = "Is this the checkpoint of another network?"
