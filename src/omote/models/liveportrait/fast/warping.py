@@ -17,7 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.liveportrait.blocks import DownBlock3d, UpBlock3d
-from omote.models.liveportrait.fast.convolutions import Conv, EnlargedConv, fold_norm
+from omote.models.liveportrait.fast.convolutions import (
+    Conv,
+    DeepConv,
+    EnlargedConv,
+    SingleConv,
+    fold_norm,
+)
 from omote.models.liveportrait.warping import WarpingModule, identity_grid
 
 _VARIANCE = 0.01
@@ -59,14 +65,14 @@ class FastWarping:
             hourglass.decoder.conv.weight, hourglass.decoder.conv.bias, hourglass.decoder.norm
         )
         self._join = Conv(weight, bias, dtype, activation="relu")
-        self._mask = Conv(dense.mask.weight, dense.mask.bias, dtype)
+        assert dense.mask.bias is not None  # noqa: S101 - for the type checker
+        self._mask = DeepConv(dense.mask.weight, dense.mask.bias, dtype)
         self._occlusion = None
         depth = module.config.dense_motion_params.reshape_depth
         if dense.occlusion is not None:
             flat = dense.occlusion.weight  # (1, C D, 7, 7): a kernel as deep as the volume
-            deep = flat.unflatten(1, (-1, depth))
-            padding = [0, *[n // 2 for n in flat.shape[2:]]]
-            self._occlusion = Conv(deep, dense.occlusion.bias, dtype, padding=padding)
+            assert dense.occlusion.bias is not None  # noqa: S101 - for the type checker
+            self._occlusion = SingleConv(flat.unflatten(1, (-1, depth)), dense.occlusion.bias, dtype)
         weight, bias = fold_norm(module.third.conv.weight, module.third.conv.bias, module.third.norm)
         weight = weight.unflatten(1, (-1, depth)).transpose(1, 2).flatten(1, 2)  # channel d C + c, as sampled
         self._third = Conv(weight, bias, dtype, activation="leaky_relu", leak=0.01)
@@ -90,14 +96,14 @@ class FastWarping:
         kp_source = kp_source.expand(count, -1, -1)
         shifts = kp_source - kp_driving
         joined = self._hourglass(self._looked(volume, kp_driving, kp_source, shifts))
-        mask = self._mask(joined).float().softmax(1)
+        mask = self._mask(joined).softmax(-1)  # (B, D, H, W, K + 1)
         grid = identity_grid(torch.Size(volume.size), kp_driving)
-        deformation = grid + torch.einsum("bkdhw,bki->bdhwi", mask[:, 1:], shifts)
+        deformation = grid + (mask[..., 1:].flatten(1, 3) @ shifts).view(*mask.shape[:-1], 3)
         warped = self._sampled(volume, deformation)
         out = self._fourth(self._third(warped))
         if self._occlusion is None:
             return out
-        return out * self._occlusion(joined)[:, :, 0].sigmoid()
+        return out * self._occlusion(joined).sigmoid()
 
     # ---- what the hourglass looks at ---------------------------------------------------------------------------------
 
@@ -117,7 +123,8 @@ class FastWarping:
         x = levels.pop()
         for up in self._up:
             (enlarged,) = up(x)
-            x = torch.cat([enlarged, levels.pop()], 1)
+            both = [part.movedim(1, -1) for part in (enlarged, levels.pop())]
+            x = torch.cat(both, -1).movedim(-1, 1)
         return self._join(x)
 
     # ---- warping -----------------------------------------------------------------------------------------------------
