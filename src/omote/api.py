@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from omote.performance import Performance
 
 if TYPE_CHECKING:
-    from omote.animation.run import Animated
+    from omote.animation.writing import Animated
 
 
 @overload

@@ -12,8 +12,8 @@ from tests.drive.liveportrait_faces import random_motion
 from tests.drive.liveportrait_small import SourceRenderer, small_nets
 
 import omote
-from omote.animation.portrait import stretches
 from omote.animation.portrait_compare import HEIGHT as PANEL
+from omote.animation.portrait_moments import stretches
 from omote.cli import main
 from omote.drive.liveportrait import extraction, networks, pipeline
 from omote.drive.liveportrait.framing import Faces
@@ -151,9 +151,41 @@ def test_a_source_video_keeps_its_rate_and_its_frames_without_a_face(clip: Path,
     assert made.fps == pytest.approx(29.97, abs=0.01)
     middle = [int(pixels[32, 48].mean()) for _, pixels in open_video(made.path)]
     assert [level > 200 for level in middle] == [n not in (3, 4) for n in range(8)]
-    for name in ("fps", "size"):
-        with pytest.raises(InputError, match="keeps its own"):
-            make(clip, None, tmp_path / "b.mp4", silence=True, **{name: 20})
+
+
+def levels(path: Path) -> list[int]:
+    """How bright the middle of each frame is: 255 where a face was drawn, else 60 + 10 for each frame of the clip."""
+    return [int(p[p.shape[0] // 2, p.shape[1] // 2].mean()) for _, p in open_video(path)]
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(10, 3), (29.97, 8), (60, 16)])
+def test_a_source_video_at_another_rate_shows_the_nearest_frames(
+    clip: Path, tmp_path: Path, engine: list[SourceRenderer], rate: float, frames: int
+) -> None:
+    made = make(clip, None, tmp_path / "a.mp4", silence=True, fps=rate)
+    assert made.frames == frames
+    times = [time for time, _ in open_video(made.path)]
+    assert np.allclose(times, np.arange(frames) / rate, atol=2e-3)
+    nearest = np.abs(np.arange(8)[:, None] / 29.97 - np.array(times)).argmin(0)
+    assert [abs(level - 60 - 10 * n) < 8 for level, n in zip(levels(made.path), nearest, strict=True)] == [
+        n in (3, 4) for n in nearest
+    ], "the frames without a face are seen as they are"
+    held = np.flatnonzero(np.isin(nearest, (3, 4)))
+    assert made.held == ((((int(held[0]), int(held[-1]))),) if len(held) else ())
+    assert sum(engine[-1].batches) == len(set(nearest) - {3, 4}), "each is drawn once"
+
+
+def test_a_source_video_is_made_smaller(clip: Path, template: Path, tmp_path: Path) -> None:
+    made = make(clip, template, tmp_path / "a.mp4", size=48)
+    assert (made.size, made.frames) == ((48, 32), 8)
+    assert [level > 200 for level in levels(made.path)] == [n not in (3, 4) for n in range(8)]
+    assert make(clip, template, tmp_path / "b.mp4", size=4000).size == (96, 64), "never larger"
+    looped = make(clip, template, tmp_path / "c.gif")
+    assert looped.frames == 7, "at most 25 frames a second, as of photos"
+    with pytest.raises(InputError, match="Leave out --size or --no-paste-back"):
+        make(clip, template, tmp_path / "d.mp4", size=48, paste_back=False)
+    official = make(clip, template, tmp_path / "e.mp4", size=48, compat="official")
+    assert official.size == (48, 32)
 
 
 def test_a_source_video_lasts_as_long_as_its_driver(clip: Path, template: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 import omote
-from omote.animation.run import Animated
 from omote.animation.sinks import frames_in
 from omote.animation.stamps import stamp_path
+from omote.animation.writing import Animated
 from omote.errors import InputError, NoFaceError, OutputError
 from omote.media import VideoWriter, open_video, read_image, write_image
 from omote.performance import Camera, Performance

@@ -78,6 +78,9 @@ def liveportrait_options(options: AnimateOptions) -> LivePortraitOptions:
     if own.get("compat") is not None and options.smooth != _SMOOTH:
         remedy = "It smooths source videos only, as --observation-variance says."
         raise InputError("the official mode does not know this option", where="--smooth", remedy=remedy)
+    if options.size is not None and not own.get("paste_back", True) and own.get("compat") is None:
+        what = "without pasting back the result is as large as the networks draw it"
+        raise InputError(what, where="--size", remedy="Leave out --size or --no-paste-back.")
     return LivePortraitOptions(
         relative=options.mode != "absolute",
         reference="auto" if options.reference is None else options.reference,

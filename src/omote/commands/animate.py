@@ -18,7 +18,7 @@ from omote.errors import InputError
 
 if TYPE_CHECKING:
     from omote.animation.options import AnimateOptions
-    from omote.animation.run import Animated
+    from omote.animation.writing import Animated
 
 
 def _option(metavar: str) -> Any:
@@ -97,9 +97,9 @@ class AnimateArgs:
     smooth: Annotated[float, tyro.conf.arg(metavar="0..1")] = 0.5
     """Smoothing of what is captured from a driving video, without lag."""
     fps: Annotated[float | None, _option("RATE")] = None
-    """Frames a second; default: the driver's (at most 25 in .gif, .webp and .apng)."""
+    """Frames a second; default: the driver's, or the source video's (at most 25 in .gif, .webp and .apng)."""
     size: Annotated[int | None, _option("PIXELS")] = None
-    """Longest side at most; default: the photo's own (480 in .gif, .webp and .apng)."""
+    """Longest side at most; default: the source's own (480 in .gif, .webp and .apng)."""
     frame: Annotated[int | None, _option("N")] = None
     """For a picture: this frame of the driver, counted from 0."""
     time: Annotated[float | None, _option("SECONDS")] = None
