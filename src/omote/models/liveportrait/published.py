@@ -72,7 +72,7 @@ class LivePortraitNets(nn.Module):
             config: sizes; default: published.
 
         Raises:
-            WeightsError: a file or tensor is missing, has another shape, is not finite, or is unexpected; names the first.
+            WeightsError: a file or tensor is missing, has another shape, is not finite or unexpected; names the first.
         """
         missing = [name for name in (*BASE_FILES, RETARGETING_FILE) if name not in files]
         if missing:
