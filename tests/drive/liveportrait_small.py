@@ -30,6 +30,7 @@ class SourceRenderer:
         self.batches: list[int] = []
         self.prepared = 0
         self.sides: set[int] = set()
+        self.driving: list[Tensor] = []
         self._level = level
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -40,6 +41,7 @@ class SourceRenderer:
     def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:
         assert len(source) in (1, len(driving))
         self.batches.append(len(driving))
+        self.driving.append(driving.clone())
         shown = interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
         shown = shown.expand(len(driving), -1, -1, -1)
         return shown if self._level is None else torch.full_like(shown, self._level)

@@ -126,7 +126,7 @@ def _captured(path: Path, digest: str, options: AnimateOptions, progress: Progre
     from omote.capture.pipeline import capture_file
 
     mark = {"face": options.driver_face, "smooth": options.smooth, "faces": 1}
-    kept = None if options.take is None else _kept(options.take, digest, mark)
+    kept = None if options.take is None else kept_take(options.take, digest, mark)
     if kept is not None:
         return kept
     report = None if progress is None else _Named(progress, f"capturing {path.name}")
@@ -149,8 +149,8 @@ class _Named:
         self.progress(self.name, done, total)
 
 
-def _kept(path: Path, digest: str, mark: Mapping[str, object]) -> Performance | None:
-    """The take in a file, if it is of these bytes, captured with these options."""
+def kept_take(path: Path, digest: str, mark: Mapping[str, object]) -> Performance | None:
+    """The take in a file, if it came from these bytes (sha256) by these options; else None."""
     if not path.is_file():
         return None
     try:

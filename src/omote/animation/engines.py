@@ -32,12 +32,9 @@ LIVEPORTRAIT_NAMES = (
 )
 """Options that LivePortrait alone knows."""
 
-_NOT_LIVEPORTRAIT = ("offsets", "changes", "gaze", "blinks", "take")
-"""Options about rig controls, which it has not."""
 _CALLED = {
     "offsets": "set",
     "changes": "set",
-    "take": "save-take",
     "sliders": "slider",
     "paste_back": "no-paste-back",
     "stitching": "no-stitching",
@@ -59,11 +56,17 @@ def check_engine(options: AnimateOptions) -> None:
             what = f"the engine {options.engine} does not know this option"
             raise InputError(what, where=_option(name), remedy="Add --engine liveportrait.")
         return
-    for name in _NOT_LIVEPORTRAIT:
-        if getattr(options, name):
-            what = "this changes rig controls, which the engine liveportrait does not have"
-            raise InputError(what, where=_option(name), remedy="Change the take first: omote edit.")
+    where = edit_asked_for(options)
+    if where is not None and options.liveportrait.get("compat") is not None:
+        remedy = "It starts from the driver's first frame as it is: change the take first, with omote edit."
+        raise InputError("the official mode does not know this option", where=where, remedy=remedy)
     liveportrait_options(options)
+
+
+def edit_asked_for(options: AnimateOptions) -> str | None:
+    """How the command line calls the first change of rig controls that is asked for; None where there is none."""
+    names = ("offsets", "changes", "gaze", "blinks")
+    return next((_option(name) for name in names if getattr(options, name)), None)
 
 
 def liveportrait_options(options: AnimateOptions) -> LivePortraitOptions:

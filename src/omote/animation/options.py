@@ -64,7 +64,8 @@ class AnimateOptions:
         compare: show photo | driver | result side by side.
         audio: keep the sound of a driving video.
         sound_from: a file whose sound goes with the result, instead.
-        take: a file in which the captured driving video is kept (``.omote``), and found again.
+        take: a file in which the captured driving video is kept (``.omote``), and found again; for liveportrait the
+            motion of any driver, in IMPLICIT21.
         credentials: sign the result with Content Credentials.
         visible_mark: draw a small mark that says that the picture is synthetic.
         consent: who agreed to what, in plain words; travels in the credentials.

@@ -79,13 +79,16 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
         _check_driver(driver)
     _check_take(drivers, options)
     if portrait:
+        from omote.animation.portrait_edits import check_edits
         from omote.drive.liveportrait.networks import check_weights
 
+        check_edits(drivers, options)
         check_weights(liveportrait_options(options).weights)
     files = [photo, *(Path(d) for d in drivers if not isinstance(d, Performance))]
     sound = [] if options.sound_from is None else [check_readable(options.sound_from)]
-    if any(output.exists() and output.samefile(file) for file in files + sound):
-        raise InputError("would replace what it is made from", where=output, remedy="Choose another name.")
+    for made in (output, *([] if options.take is None else [options.take])):
+        if any(made.exists() and made.samefile(file) for file in files + sound):
+            raise InputError("would replace what it is made from", where=made, remedy="Choose another name.")
     _check_signature(output, kind, options)
     digests = tuple(digest_of(file) for file in (photo, *drivers, *sound))
     return Job(photo, tuple(drivers), output, kind, options, digests)
@@ -135,6 +138,11 @@ def _check_take(drivers: Sequence[DriverLike], options: AnimateOptions) -> None:
         return
     if options.take.suffix.lower() != ".omote":
         raise InputError("a take is kept as .omote", where=options.take, remedy="Name it .omote.")
+    if options.engine == "liveportrait":  # the motion of any driver
+        count = len(drivers) if options.scripted is None else 1
+        if count != 1:
+            raise InputError(f"keeps the motion of one driver, and {count} are given", where="--save-take")
+        return
     captured = [d for d in drivers if not isinstance(d, Performance) and classify(d) in ("image", "video")]
     if len(captured) != 1:
         raise InputError(

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.animation import signing
-from omote.animation.drivers import Progress, script
+from omote.animation.drivers import Progress
 from omote.animation.engines import liveportrait_options
 from omote.animation.limits import check_size, longest_side, reduced
 from omote.animation.plan import Job
-from omote.animation.portrait_drivers import Leader, fit_to_faces, open_leader
+from omote.animation.portrait_drivers import Leader, fit_to_faces, open_leaders
 from omote.animation.portrait_moments import Shown, choose_moments
 from omote.animation.writing import Animated, write_frames
 
@@ -45,10 +45,7 @@ def animate_portrait(job: Job, place: Path, progress: Progress) -> Animated:
     progress("loading the networks", 0, None)
     engine = LivePortrait(load_nets(options.weights), options)
     source = _source(job, engine, progress)
-    leaders = [open_leader(driver, job, engine, progress) for driver in job.drivers]
-    if job.options.scripted is not None:
-        take = script(job.options)
-        leaders = [Leader(engine.take_driver(take.take, progress), "script", None)]
+    leaders = open_leaders(job, engine, progress)
     dealt = fit_to_faces(leaders, len(source.faces))
     shown = choose_moments(job, engine, source, [leader.take for leader in dealt])
     return write_frames(

@@ -51,7 +51,9 @@ def animate(
     began = clock.monotonic()
     job = plan(Path(photo), drivers, Path(output), options or AnimateOptions())
     key = stamps.key_of(job.facts())
-    told = None if job.options.overwrite else stamps.recall(job.output, key)
+    take = job.options.take
+    asked = job.options.overwrite or (take is not None and not take.is_file())
+    told = None if asked else stamps.recall(job.output, key)
     if told is not None:
         held = tuple((int(first), int(last)) for first, last in told.get("held", ()))
         told = {**told, "size": tuple(told["size"]), "held": held}

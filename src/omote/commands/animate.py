@@ -113,7 +113,8 @@ class AnimateArgs:
     sound_from: Annotated[Path | None, _option("FILE")] = None
     """Take the sound from this file instead, such as the video that a .omote file was captured from."""
     save_take: Annotated[Path | None, _option("FILE.omote")] = None
-    """Keep what is captured from the driving video here; a later run uses it instead of capturing again."""
+    """Keep what is captured from the driving video here; a later run uses it instead of capturing again. liveportrait:
+    keep the motion of any driver, as a motion template."""
     credentials: Flag = True
     """Do not sign the result; a note says what that means."""
     visible_mark: Flag = False
@@ -237,6 +238,9 @@ class _Bars:
     def __call__(self, what: str, done: int, total: int | None) -> None:
         now = clock.monotonic()
         if what not in self._tasks:
+            for earlier in self._progress.tasks:
+                if earlier.total is None:  # one stage after the other: those of unknown length are over
+                    self._progress.update(earlier.id, completed=1, total=1)
             self._tasks[what] = self._progress.add_task(what, total=total), now
         task, began = self._tasks[what]
         rate = f", {done / (now - began):.1f} frames/s" if what == "animating" and now > began else ""

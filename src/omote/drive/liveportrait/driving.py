@@ -16,6 +16,8 @@ from omote.models.liveportrait.keypoints import Motion
 
 Array = NDArray[Any]
 
+_SMALLEST = 1e-3
+
 
 @dataclass(frozen=True)
 class DrivingTake:
@@ -30,6 +32,7 @@ class DrivingTake:
         cuts: frames that begin a new shot.
         still: it is a single picture.
         own_shape: ``motion.kp`` are the driver's own canonical keypoints (not all templates have them).
+        rest: one frame that is not in it, from which relative motion starts; None: a frame of it is chosen.
     """
 
     motion: Motion
@@ -40,6 +43,7 @@ class DrivingTake:
     cuts: tuple[int, ...] = ()
     still: bool = False
     own_shape: bool = True
+    rest: DrivingTake | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -59,16 +63,19 @@ def take_of_template(template: Template) -> DrivingTake:
     """A motion template as a driver."""
 
     def tensor(values: Array | None) -> Tensor | None:
-        return None if values is None else torch.from_numpy(np.ascontiguousarray(values, np.float32))
+        return None if values is None else known(values)
+
+    def known(values: Array) -> Tensor:
+        return torch.from_numpy(np.array(values, np.float32))  # a copy: those of a Performance are read-only
 
     count = len(template)
     kp = np.zeros((21, 3), np.float32) if template.kp is None else template.kp
     motion = Motion(
-        kp=torch.from_numpy(np.ascontiguousarray(kp, np.float32))[None].expand(count, -1, -1),
-        rotation=torch.from_numpy(np.ascontiguousarray(template.rotation, np.float32)),
-        t=torch.from_numpy(np.ascontiguousarray(template.t, np.float32)),
-        scale=torch.from_numpy(np.ascontiguousarray(template.scale, np.float32)),
-        exp=torch.from_numpy(np.ascontiguousarray(template.exp, np.float32)),
+        kp=known(kp)[None].expand(count, -1, -1),
+        rotation=known(template.rotation),
+        t=known(template.t),
+        scale=known(template.scale),
+        exp=known(template.exp),
     )
     return DrivingTake(
         motion=motion,
@@ -78,6 +85,32 @@ def take_of_template(template: Template) -> DrivingTake:
         found=np.asarray(template.confidence) > 0,
         still=count == 1,
         own_shape=template.kp is not None,
+        cuts=template.cuts,
+        rest=None if template.rest is None else take_of_template(template.rest),
+    )
+
+
+def template_of_take(take: DrivingTake) -> Template:
+    """A driver as a motion template, to be kept; `take_of_template` gives it back with one shape of the face."""
+
+    def array(values: Tensor | None) -> Array | None:
+        return None if values is None else values.double().numpy()
+
+    motion = take.motion
+    shapes = motion.kp[torch.from_numpy(take.found)] if len(motion.kp) == len(take) else motion.kp
+    return Template(
+        times=take.times,
+        rotation=motion.rotation.double().numpy(),
+        t=motion.t.numpy(),
+        # Only networks that learned nothing give sizes that are not above 0.
+        scale=motion.scale.clamp(min=_SMALLEST).numpy(),
+        exp=motion.exp.numpy(),
+        confidence=take.found.astype(np.float32),
+        eyes=array(take.eyes),
+        lip=array(take.lip),
+        kp=shapes.mean(0).numpy() if take.own_shape else None,
+        cuts=take.cuts,
+        rest=None if take.rest is None else template_of_take(take.rest),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -78,6 +79,15 @@ class Extractor:
         if waiting:
             parts.append(self._run(waiting))
         return Motion.join(parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the network's weights and of the size of what it sees."""
+        made = hashlib.sha256(str(self.sizes.seen).encode())
+        for name, value in self.network.state_dict().items():
+            made.update(name.encode())
+            made.update(value.cpu().contiguous().numpy().tobytes())
+        return made.hexdigest()
 
     def look(self, picture: Picture, *, area: bool) -> Picture:
         """What the network sees of a crop or a frame (H, W, 3) uint8; see `network_image`."""

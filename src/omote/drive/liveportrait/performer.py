@@ -7,6 +7,7 @@ controls drives a source as a video of a person would, and no mapping from contr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,18 @@ _AT_ONCE = 16
 _DISTANCE = 0.9  # metres: far enough that a face looks like one in a portrait
 
 
+def before_the_camera(take: Performance) -> Performance:
+    """The take as it is performed: by a head of no identity in one place, which only turns."""
+    identity = {name: np.zeros_like(values) for name, values in take.identity.items()}
+    placed = np.tile([0.0, 0.0, -_DISTANCE], (len(take), 1))
+    return take.with_(head_translation=placed, identity=identity)
+
+
+@cache
+def _painter() -> HeadPainter:
+    return HeadPainter()  # paints its skin, which takes a second
+
+
 class Performer:
     """Performs takes: pictures of the head and where its landmarks are.
 
@@ -31,12 +44,8 @@ class Performer:
     """
 
     def __init__(self, take: Performance, options: LivePortraitOptions) -> None:
-        self._painter = HeadPainter()
-        count = len(take)
-        placed = np.tile([0.0, 0.0, -_DISTANCE], (count, 1))
-        identity = {name: np.zeros_like(values) for name, values in take.identity.items()}
-        # The head turns about where it is on the whole: only the changes of its place are a performance.
-        self._take = take.with_(head_translation=placed, identity=identity)
+        self._painter = _painter()
+        self._take = before_the_camera(take)
         self._camera = self._framed(options)
 
     def _framed(self, options: LivePortraitOptions) -> Camera:

@@ -169,11 +169,11 @@ def _openness(
     sliders = options.sliders
     if take is not None and options.eye_retargeting:
         wanted = _needed(take.eyes, "eye")
-        now = _after(face.eyes, wanted, reference, "eyes", take, options)
+        now = _after(face.eyes, "eyes", take, reference, options)
         total = total + eyes_apart(source, points, now, wanted, mlps.eye)
     if take is not None and options.lip_retargeting:
         wanted = _needed(take.lip, "lip")
-        now = _after(face.lip, wanted, reference, "lips", take, options)
+        now = _after(face.lip, "lips", take, reference, options)
         total = total + lip_offsets(points, now, wanted, mlps.lip)
     if take is not None and options.normalize_lip and options.relative:
         total = total + lip_normalizing(points, composition, mlps, own)
@@ -197,18 +197,17 @@ def _needed(ratios: Tensor | None, name: str) -> Tensor:
 
 
 def _after(
-    own: Tensor,
-    theirs: Tensor,
-    reference: int | None,
-    region: str,
-    take: DrivingTake,
-    options: LivePortraitOptions,
+    own: Tensor, region: str, take: DrivingTake, reference: int | None, options: LivePortraitOptions
 ) -> Tensor:
-    """(T, n) how open the source is once the driver's motion is on it."""
-    if not options.relative or reference is None or region not in options.taken(still=take.still):
-        return own.expand(len(theirs), -1)
-    change = theirs - theirs[reference : reference + 1]
-    return (own + options.multiplier * change).clamp(0, _WIDEST)
+    """(T, n) how open the source's eyes or lips are once the driver's motion is on it."""
+    start = take.rest if reference is None else take
+    if not options.relative or start is None or region not in options.taken(still=take.still):
+        return own.expand(len(take), -1)
+    theirs, first = ((one.eyes if region == "eyes" else one.lip) for one in (take, start))
+    if theirs is None or first is None:
+        return own.expand(len(take), -1)
+    at = reference or 0
+    return (own + options.multiplier * (theirs - first[at : at + 1])).clamp(0, _WIDEST)
 
 
 def _smoothed(offsets: Tensor, face: Still, options: LivePortraitOptions) -> Tensor:

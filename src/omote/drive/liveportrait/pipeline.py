@@ -44,6 +44,14 @@ from omote.performance import Performance
 Picture = NDArray[np.uint8]
 
 
+_OF_DRIVERS = ("eye_retargeting", "lip_retargeting", "normalize_lip")
+"""Options about the motion of a driver."""
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def _silent(what: str, done: int, total: int | None) -> None:
     """Progress that nobody asked for."""
 
@@ -69,6 +77,17 @@ class LivePortrait:
         self._extractor = Extractor(nets.motion_extractor, sizes)
         # The small networks run where the keypoints are.
         self._mlps = Mlps(nets.stitching.cpu(), nets.eye.cpu(), nets.lip.cpu())
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """What decides the motion of every driver, as JSON values."""
+        return {"engine": "liveportrait", "network": self._extractor.fingerprint}
+
+    @property
+    def marks_of_video(self) -> dict[str, Any]:
+        """What decides that of a driving video or picture."""
+        names = ("compat", "crop_driver", "driver_crop_scale")
+        return {**self.marks, **{name: getattr(self.options, name) for name in names}}
 
     def photo(self, picture: Picture, landmarks: Sequence[NDArray[Any]]) -> PhotoSource:
         """A photo (H, W, 3) uint8 RGB whose faces are given by their landmarks (478, 2) px."""
@@ -110,8 +129,15 @@ class LivePortrait:
         """A driving picture (H, W, 3) uint8 RGB with landmarks (478, 2) px."""
         return drive_by_picture(picture, landmarks, self.options, self._extractor)
 
-    def take_driver(self, take: Performance, progress: Progress = _silent) -> DrivingTake:
+    def take_driver(
+        self, take: Performance, progress: Progress = _silent, rest: Performance | None = None
+    ) -> DrivingTake:
         """A performance: in IMPLICIT21 as it is, in rig controls performed by the embedded head and watched.
+
+        Args:
+            take: the performance.
+            progress: told on the way.
+            rest: one frame in rig controls that is performed, too: relative motion starts from it.
 
         Raises:
             InputError: controls that cannot be converted to FACS102.
@@ -124,9 +150,10 @@ class LivePortrait:
         times = np.asarray(take.times, np.float64)
         found = np.asarray(take.confidence) > 0
         performer = Performer(take, self.options)
-        return drive_by_pictures(
+        made = drive_by_pictures(
             performer, times, found, self._extractor, lambda n: progress("performing the take", n, count)
         )
+        return made if rest is None else replace(made, rest=self.take_driver(rest))
 
     def perform(self, face: Still, take: DrivingTake | None, moments: NDArray[np.float64]) -> Moved:
         """The keypoints of one face at every frame.
@@ -138,13 +165,18 @@ class LivePortrait:
                 paired by number instead, and this is not used.
 
         Raises:
-            InputError: a reference or ratios that are not there, or nothing to do.
+            InputError: a reference or ratios that are not there, an option that has no effect here, or nothing to do.
             NoFaceError: the reference frame has no face.
         """
         options = self.options
+        if options.hold_eyes and not face.video and not options.official:
+            raise InputError("the source is no video", where=_flag("hold_eyes"), remedy="Leave it out.")
         if take is None:
             if not options.edits:
                 raise InputError("nothing drives the source, and no slider is moved")
+            for name in _OF_DRIVERS:
+                if getattr(options, name):
+                    raise InputError("nothing drives the source", where=_flag(name), remedy="Name a driver.")
         elif not options.official:
             take, reference = at_moments(take, moments, options.reference)
             options = replace(options, reference=reference)

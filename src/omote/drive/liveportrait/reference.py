@@ -19,7 +19,7 @@ _TURN, _OFFSET, _RATIO = np.radians(10.0), 0.01, 0.1
 def choose_reference(
     take: DrivingTake, source: Motion, eyes: torch.Tensor, lip: torch.Tensor, choice: Reference
 ) -> int | None:
-    """The driver's frame that relative motion starts from; None for a neutral face that is in no frame.
+    """The driver's frame that relative motion starts from; None for one at rest that is in no frame.
 
     "auto" is the frame which is nearest to a neutral expression, to the pose of the source (whose first frame is
     meant where it is a video) and to the openness of its eyes and lips.
@@ -35,7 +35,7 @@ def choose_reference(
         InputError: a frame that the driver does not have.
         NoFaceError: the frame asked for has no face.
     """
-    if choice == "neutral":
+    if choice == "neutral" or take.rest is not None:
         return None
     if choice == "first":
         return int(np.argmax(take.found))
@@ -63,10 +63,13 @@ def reference_motion(take: DrivingTake, frame: int | None) -> Motion:
 
     Args:
         take: the driver.
-        frame: from `choose_reference`; None: a neutral face that looks ahead, where the driver's is on the whole.
+        frame: from `choose_reference`; None: the take's own frame at rest, else a neutral face that looks ahead, where
+            the driver's is on the whole.
     """
     if frame is not None:
         return pick(take.motion, np.array([frame]))
+    if take.rest is not None:
+        return take.rest.motion
     motion = pick(take.motion, np.flatnonzero(take.found))
     return Motion(
         kp=motion.kp[:1],

@@ -12,6 +12,7 @@ Performance stands still before the camera.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,11 @@ Array = npt.NDArray[Any]
 
 IDENTITY = "implicit21"
 """The key of a Performance's identity under which the driver's canonical keypoints are, (63,) keypoint by keypoint."""
+
+REST = "implicit21_rest"
+"""Likewise that under which the frame is that relative motion starts from: its controls, then its head's rotation."""
+_SHOTS = "shots"
+"""The key of a Performance's source under which the frames are that begin a new shot, and of which times."""
 
 _FLIP = np.array([-1.0, 1.0, 1.0])
 _DISTANCE = 0.6  # metres before the camera, where a head without a position is put
@@ -54,6 +60,8 @@ class Template:
         kp: (21, 3) float32 canonical keypoints of the driver, one set for the take; None where they are not known.
             No driving rule needs them: the source's own are used.
         confidence: (T,) float32; 0 where no face was found and the frame before is held.
+        cuts: frames that begin a new shot.
+        rest: the one frame that relative motion starts from; None: one of these.
     """
 
     times: Array
@@ -65,6 +73,8 @@ class Template:
     eyes: Array | None = None
     lip: Array | None = None
     kp: Array | None = None
+    cuts: tuple[int, ...] = ()
+    rest: Template | None = None
 
     def __len__(self) -> int:
         return len(self.times)
@@ -95,6 +105,10 @@ def template_of(performance: Performance) -> Template:
     if kp is not None and kp.shape != (3 * KEYPOINTS,):
         what = f"canonical keypoints are {3 * KEYPOINTS} numbers, got {kp.shape}"
         raise InputError(what, where=f"identity {IDENTITY}")
+    rest = take.identity.get(REST)
+    if rest is not None and rest.shape != (len(IMPLICIT21) + 3,):
+        what = f"a frame at rest is {len(IMPLICIT21) + 3} numbers, got {rest.shape}"
+        raise InputError(what, where=f"identity {REST}")
     scale = take.controls[:, _columns(("scale",))]
     if not (scale > 0).all():
         raise InputError(f"must be above 0, frame {int(np.argmin(scale))} is not", where="control scale")
@@ -108,7 +122,31 @@ def template_of(performance: Performance) -> Template:
         eyes=_known(take, EYE_RATIOS),
         lip=_known(take, (LIP_RATIO,)),
         kp=None if kp is None else kp.reshape(KEYPOINTS, 3),
+        cuts=_cuts(take),
+        rest=None if rest is None else template_of(_one_frame(take, rest)),
     )
+
+
+def _one_frame(take: Performance, rest: Array) -> Performance:
+    identity = {name: values for name, values in take.identity.items() if name != REST}
+    return take[:1].with_(
+        controls=rest[None, :-3], head_rotation=rest[None, -3:], confidence=np.ones(1), identity=identity
+    )
+
+
+def _cuts(take: Performance) -> tuple[int, ...]:
+    """The frames that begin a new shot, unless the take has been cut or retimed since they were written down."""
+    held = take.source.get(_SHOTS)
+    if not isinstance(held, Mapping) or held.get("times") != _digest(take.times):
+        return ()
+    cuts = held.get("begin")
+    if not isinstance(cuts, list) or not all(type(n) is int and 0 < n < len(take) for n in cuts):
+        return ()
+    return tuple(sorted(set(cuts)))
+
+
+def _digest(times: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(times, np.float64).tobytes()).hexdigest()[:16]
 
 
 def performance_of(template: Template, source: Mapping[str, Any]) -> Performance:
@@ -135,6 +173,12 @@ def performance_of(template: Template, source: Mapping[str, Any]) -> Performance
             evidence[:, _columns(names)] = 0.0
         else:
             values[:, _columns(names)] = ratios
+    identity = {} if template.kp is None else {IDENTITY: template.kp.reshape(-1)}
+    if template.rest is not None:
+        rest = performance_of(template.rest, {})
+        identity[REST] = np.concatenate([rest.controls[0], rest.head_rotation[0]])
+    if template.cuts:
+        source = {**source, _SHOTS: {"begin": list(template.cuts), "times": _digest(template.times)}}
     return Performance(
         space=IMPLICIT21,
         controls=values,
@@ -143,7 +187,7 @@ def performance_of(template: Template, source: Mapping[str, Any]) -> Performance
         confidence=template.confidence,
         times=template.times,
         camera=Camera(focal=1.8 * _CROP, principal=(_CROP / 2, _CROP / 2), size=(_CROP, _CROP)),
-        identity={} if template.kp is None else {IDENTITY: template.kp.reshape(-1)},
+        identity=identity,
         source=source,
         control_confidence=evidence,
     )
