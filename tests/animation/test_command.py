@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from omote.cli import main
-from omote.commands.animate import AnimateArgs, default_output
+from omote.commands.animate import AnimateArgs, _Bars, default_output
 from omote.media import VideoWriter, read_image, write_image
 
 from .conftest import FakeEngine, shade, take_of
@@ -177,3 +177,16 @@ def test_files_in_the_wrong_place(call: Call, photo: Path, take: Path) -> None:
         assert words in call("me.png", photo=wrong).stderr
     assert "notes.txt: this is nothing that can drive a photo" in call("notes.txt").stderr
     assert "no photo was given" in call(photo="").stderr
+
+
+def test_a_stage_of_unknown_length_is_over_when_the_next_one_begins() -> None:
+    with _Bars(quiet=True) as bars:
+        for what, done, total in (
+            ("loading the networks", 0, None),
+            ("animating", 0, 4),
+            ("animating", 2, 4),
+        ):
+            bars(what, done, total)
+        loading, animating = bars._progress.tasks
+    assert loading.finished
+    assert (animating.completed, animating.total, animating.finished) == (2, 4, False)

@@ -153,3 +153,30 @@ def test_a_source_video_outlasts_its_driver(nets: LivePortraitNets) -> None:
         engine = LivePortrait(nets, options, SourceRenderer())
         moved: Moved = engine.perform(face, take_of_template(template(5)), np.arange(5) / 25)
         assert (len(moved), len(moved.source)) == (5, 5)
+
+
+@pytest.mark.parametrize("told", [{"crop_driver": True}, {"observation_variance": 1e-5}])
+def test_what_only_the_official_mode_has_is_not_passed_over_elsewhere(told: dict[str, Any]) -> None:
+    LivePortraitOptions(compat="official", **told)
+    with pytest.raises(InputError, match="only the official mode has this"):
+        LivePortraitOptions(**told)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"eye_retargeting": True}, "--eye-retargeting: nothing drives"),
+        ({"lip_retargeting": True}, "--lip-retargeting: nothing drives"),
+        ({"normalize_lip": True}, "--normalize-lip: nothing drives"),
+        ({"hold_eyes": True}, "--hold-eyes: the source is no video"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    nets: LivePortraitNets, told: dict[str, Any], message: str
+) -> None:
+    face = Still(
+        random_motion(1), torch.full((1, 2), 0.3), torch.full((1, 1), 0.1), np.zeros(1), np.ones(1, bool)
+    )
+    options = LivePortraitOptions(sliders=Sliders(smile=1), **told)
+    with pytest.raises(InputError, match=message):
+        LivePortrait(nets, options, SourceRenderer()).perform(face, None, np.zeros(1))

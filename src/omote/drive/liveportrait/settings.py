@@ -108,6 +108,16 @@ class LivePortraitOptions:
             raise InputError(f"'{self.reference}' is no reference", where="--reference")
         if self.official:
             self._check_official()
+            return
+        for name, told in (
+            ("crop_driver", self.crop_driver),
+            ("observation_variance", self.observation_variance != OBSERVATION_VARIANCE),
+        ):
+            if told:
+                where = "--" + name.replace("_", "-")
+                raise InputError(
+                    "only the official mode has this", where=where, remedy="Add --compat official."
+                )
 
     def _check_official(self) -> None:
         """Refuse what the published code does not have."""
