@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import tyro
 from omote.commands import console
 from omote.commands.console import QUIET, Flag, subcommand
 from omote.commands.train_liveportrait import TrainClipsArgs, TrainLivePortraitArgs
+from omote.commands.train_options import TrainingArgs, option
 from omote.commands.train_progress import SHOWN, Progress, span
 from omote.errors import InputError
 
@@ -50,31 +51,25 @@ class TrainInversionArgs:
     """The rig: facs (the embedded one), a .glb, a .usd, or a folder of .obj shapes."""
     preset: Literal["paper", "shipped"] = "paper"
     """Network and recipe that the other options start from."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
-    """Stop after so many steps."""
-    epochs: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
-    """Stop after so many passes over the data (200 unless another limit is given)."""
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="M", help_behavior_hint=QUIET)] = None
-    """Stop after so many minutes of training."""
-    batch: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    batch: Annotated[int | None, option("N")] = None
     """Samples in a step, of each process (paper: 32, shipped: 256)."""
-    lr: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=QUIET)] = None
+    lr: Annotated[float | None, option("RATE")] = None
     """Learning rate (paper: 0.0001, shipped: 0.001)."""
-    warmup: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
+    warmup: Annotated[int | None, option("STEPS")] = None
     """Steps over which the rate rises (paper: 0, shipped: 100)."""
     schedule: Annotated[Literal["constant", "cosine"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
     """What the rate does then (paper: constant, shipped: cosine to zero at the end of the budget)."""
-    weight_decay: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
+    weight_decay: Annotated[float | None, option("X")] = None
     """Of AdamW (paper: 0.01, shipped: 0.05)."""
-    ema: Annotated[float | None, tyro.conf.arg(metavar="0..1", help_behavior_hint=QUIET)] = None
+    ema: Annotated[float | None, option("0..1")] = None
     """Decay of the averaged weights that are validated and saved; 0 for none (paper: 0, shipped: 0.998)."""
     loss: Annotated[Literal["controls", "mesh", "both"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = (
         None
     )
     """Error of the controls, of the mesh that they make, or both (paper: both, shipped: controls)."""
-    mesh_weight: Annotated[float | None, tyro.conf.arg(metavar="X", help_behavior_hint=QUIET)] = None
+    mesh_weight: Annotated[float | None, option("X")] = None
     """Weight of the mesh error in centimetres (0.1)."""
-    mesh_samples: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    mesh_samples: Annotated[int | None, option("N")] = None
     """Take the mesh error on so many samples of a batch (paper: all, shipped: 8)."""
     mesh_every: Annotated[int, tyro.conf.arg(metavar="K")] = 1
     """Take the mesh error in every k-th step only, with k times the weight."""
@@ -84,48 +79,31 @@ class TrainInversionArgs:
         Literal["hiera", "resnet50", "none"] | None, tyro.conf.arg(help_behavior_hint=QUIET)
     ] = None
     """Kind of backbone (paper: hiera, shipped: none: the face is read on its mesh)."""
-    size: Annotated[int | None, tyro.conf.arg(metavar="PIXELS", help_behavior_hint=QUIET)] = None
+    size: Annotated[int | None, option("PIXELS")] = None
     """Side of the pictures that the network sees (paper: 512, shipped: 128)."""
     align: Annotated[Literal["face", "center"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
     """Crop along the face's landmarks, or the middle of the picture (paper: center, shipped: face)."""
     eye_branch: Annotated[Literal["on", "off"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
     """Look at the eyes at full resolution too (paper: off, shipped: on)."""
-    frozen_stages: Annotated[int | None, tyro.conf.arg(metavar="0..4", help_behavior_hint=QUIET)] = None
+    frozen_stages: Annotated[int | None, option("0..4")] = None
     """First stages of the backbones that are not trained (paper: 3, shipped: 0)."""
     pretrained: _Text = None
     """First weights of the backbones: a Hugging Face name, a folder, or none (paper: facebook/hiera-tiny-224-hf)."""
-    init: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    init: Annotated[Path | None, option("FILE")] = None
     """Refine this model.safetensors; its network replaces the preset's."""
-    start_samples: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    start_samples: Annotated[int | None, option("N")] = None
     """Samples that the mesh reader is prepared from before it trains (24,000)."""
-    validate_on: Annotated[
-        tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="DIR", help_behavior_hint=QUIET)
-    ] = ()
+    validate_on: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], option("DIR")] = ()
     """Other shards to validate on, instead of the held-out part of --data."""
     validation: Annotated[int, tyro.conf.arg(metavar="N")] = 512
     """Validate on at most so many samples; 0 for no validation."""
-    validate_every: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
-    """Validate after so many steps instead of after each pass."""
-    patience: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Stop early after so many validations without a new best; 0: never."""
     augment: Flag = True
     """Show the pictures as they are: no mirroring, no shifts."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format; auto: bfloat16 where the processor has it."""
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
-    """Threads of the CPU (all cores)."""
     workers: Annotated[int, tyro.conf.arg(metavar="N")] = 1
     """Processes that read pictures ahead."""
-    cache: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=QUIET)] = None
+    cache: Annotated[Path | None, option("DIR")] = None
     """Keep cropped pictures here: later passes are many times faster (140 kB a sample at 128 px)."""
-    checkpoint_seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 60.0
-    """How often the state is written; what a kill can cost."""
-    seed: int = 0
-    """Of everything random."""
-    overwrite: Flag = False
-    """Start again, whatever is in the folder."""
-    json: Flag = False
-    """Print a JSON object in place of text."""
+    training: TrainingArgs = field(default_factory=TrainingArgs)
 
     def run(self) -> int:
         """Train; return 0."""
@@ -142,8 +120,8 @@ class TrainInversionArgs:
         if self.init is not None:
             net = load_checkpoint(self.init, rig.space)
         else:
-            net = make_net(self._network(rig), seed=self.seed, must_have=self.pretrained is not None)
-        with Progress(quiet=self.json) as progress:
+            net = make_net(self._network(rig), seed=self.training.seed, must_have=self.pretrained is not None)
+        with Progress(quiet=self.training.json) as progress:
             place = train_inversion(
                 net,
                 rig,
@@ -151,25 +129,10 @@ class TrainInversionArgs:
                 engine,
                 self.output,
                 tell=progress.tell,
-                overwrite=self.overwrite,
+                overwrite=self.training.overwrite,
                 notes={"init": None if self.init is None else str(self.init.resolve())},
             )
-        model = self.output / "model.safetensors"
-        if self.json:
-            console.say_json(
-                {
-                    "model": model,
-                    "steps": place.step,
-                    "epochs": place.epoch,
-                    "seconds": round(place.seconds, 1),
-                    "ended_by": place.done,
-                    "validation": progress.validation,
-                }
-            )
-        else:
-            ending = "stopped early" if place.done == "early stop" else "trained"
-            console.say(f"{ending}: {place.step} steps in {span(place.seconds)}, {place.epoch} whole passes")
-            console.say(str(model))
+        self.training.tell_end(self.output / "model.safetensors", place, progress)
         return 0
 
     def _network(self, rig: Rig) -> InversionConfig:
@@ -217,35 +180,22 @@ class TrainInversionArgs:
             augment=self.augment,
             workers=self.workers,
             cache=self.cache,
-            seed=self.seed,
+            seed=self.training.seed,
         )
 
     def _engine(self) -> EngineOptions:
-        import os
-
         from omote.training.inversion import paper_recipe, shipped_recipe
-        from omote.training.schedule import Budget, LearningRate
+        from omote.training.schedule import LearningRate
 
-        limited = any(limit is not None for limit in (self.steps, self.epochs, self.minutes))
-        budget = Budget(self.steps, self.epochs, self.minutes) if limited else None
-        base = (paper_recipe if self.preset == "paper" else shipped_recipe)(budget)
+        base = (paper_recipe if self.preset == "paper" else shipped_recipe)(self.training.budget())
         rate = LearningRate(
             base.rate.peak if self.lr is None else self.lr,
             base.rate.warmup if self.warmup is None else self.warmup,
             base.rate.cosine if self.schedule is None else self.schedule == "cosine",
         )
-        return replace(
-            base,
-            rate=rate,
-            weight_decay=base.weight_decay if self.weight_decay is None else self.weight_decay,
-            ema=base.ema if self.ema is None else self.ema,
-            precision=self.precision,
-            seed=self.seed,
-            threads=self.threads or os.cpu_count() or 1,
-            validate_every=self.validate_every,
-            patience=self.patience,
-            checkpoint_s=self.checkpoint_seconds,
-        )
+        decay = base.weight_decay if self.weight_decay is None else self.weight_decay
+        made = replace(base, rate=rate, weight_decay=decay, ema=base.ema if self.ema is None else self.ema)
+        return self.training.applied_to(made)
 
 
 @dataclass(frozen=True)

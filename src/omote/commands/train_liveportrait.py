@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +11,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.train_options import TrainingArgs, option
 from omote.errors import InputError, OmoteError
 
 if TYPE_CHECKING:
@@ -52,54 +53,33 @@ class TrainLivePortraitArgs:
     """What is trained; the later stages need --base."""
     preset: Literal["published", "small"] = "published"
     """Sizes and recipe that the other options start from."""
-    base: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=QUIET)] = None
+    base: Annotated[Path | None, option("DIR")] = None
     """Trained networks for the later stages: RUN/liveportrait, or the published files as safetensors."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
-    """Stop after so many steps."""
-    epochs: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
-    """Stop after so many passes over the data (100 unless another limit is given)."""
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="M", help_behavior_hint=QUIET)] = None
-    """Stop after so many minutes of training."""
-    batch: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
+    batch: Annotated[int | None, option("N")] = None
     """Pairs in a step, of each process (published: 13 on each of 8 GPUs, small: 8)."""
-    lr: Annotated[float | None, tyro.conf.arg(metavar="RATE", help_behavior_hint=QUIET)] = None
+    lr: Annotated[float | None, option("RATE")] = None
     """Learning rate (published: 0.0002, small: 0.0008)."""
     repeats: Annotated[int, tyro.conf.arg(metavar="N")] = 4
     """Pairs drawn from each clip in a pass."""
-    vgg: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    vgg: Annotated[Path | None, option("FILE")] = None
     """Weights of VGG-19 as PyTorch publishes them, for the perceptual loss (pixels and edges without)."""
-    face_id: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    face_id: Annotated[Path | None, option("FILE")] = None
     """Weights of an ArcFace ResNet by their published names, for the loss of identity (left out without)."""
     gan: Flag = True
     """Train without the three discriminators."""
-    gan_start: Annotated[int | None, tyro.conf.arg(metavar="STEP", help_behavior_hint=QUIET)] = None
+    gan_start: Annotated[int | None, option("STEP")] = None
     """Step from which the discriminators join (published: 0, small: 2000; our choice)."""
-    crops: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=QUIET)] = None
+    crops: Annotated[Path | None, option("DIR")] = None
     """Keep the crops of images and videos here (in the run's folder, unless given)."""
     validation: Annotated[int, tyro.conf.arg(metavar="N")] = 64
     """Validate on at most so many pairs of people who are held out; 0 for no validation."""
-    validate_every: Annotated[int | None, tyro.conf.arg(metavar="STEPS", help_behavior_hint=QUIET)] = None
-    """Validate after so many steps instead of after each pass."""
-    patience: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Stop early after so many validations without a new best; 0: never."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format; auto: bfloat16 where the processor has it."""
-    threads: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = None
-    """Threads of the CPU (all cores)."""
     workers: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Processes that read pictures ahead; 0: between the steps."""
-    checkpoint_seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 60.0
-    """How often the state is written; what a kill can cost."""
-    seed: int = 0
-    """Of everything random."""
-    overwrite: Flag = False
-    """Start again, whatever is in the folder."""
-    json: Flag = False
-    """Print a JSON object in place of text."""
+    training: TrainingArgs = field(default_factory=TrainingArgs)
 
     def run(self) -> int:
         """Train; return 0."""
-        from omote.commands.train_progress import Progress, span
+        from omote.commands.train_progress import Progress
         from omote.training.liveportrait import MODEL, train_liveportrait
         from omote.training.numerics import keep_memory
 
@@ -107,21 +87,13 @@ class TrainLivePortraitArgs:
         if not self.data:
             raise InputError("no data", where="--data", remedy="Make some: omote train clips -o clips")
         options, engine = self._options(), self._engine()
-        if self.vgg is None and self.stage == "base" and not self.json:
+        if self.vgg is None and self.stage == "base" and not self.training.json:
             console.note("no --vgg: pictures are compared by pixels and edges, not by a perceptual loss")
-        with Progress(quiet=self.json) as progress:
+        with Progress(quiet=self.training.json) as progress:
             place = train_liveportrait(
-                options, engine, self.output, tell=progress.tell, overwrite=self.overwrite
+                options, engine, self.output, tell=progress.tell, overwrite=self.training.overwrite
             )
-        model = self.output / MODEL
-        if self.json:
-            facts = {"model": model, "steps": place.step, "epochs": place.epoch, "ended_by": place.done}
-            seconds = round(place.seconds, 1)
-            console.say_json({**facts, "seconds": seconds, "validation": progress.validation})
-        else:
-            ending = "stopped early" if place.done == "early stop" else "trained"
-            console.say(f"{ending}: {place.step} steps in {span(place.seconds)}, {place.epoch} whole passes")
-            console.say(str(model))
+        self.training.tell_end(self.output / MODEL, place, progress)
         return 0
 
     def _options(self) -> LivePortraitOptions:
@@ -141,28 +113,16 @@ class TrainLivePortraitArgs:
             face_id=self.face_id,
             validation=self.validation,
             workers=self.workers,
-            seed=self.seed,
+            seed=self.training.seed,
         )
 
     def _engine(self) -> EngineOptions:
-        import os
-
         from omote.training.liveportrait import recipe
         from omote.training.schedule import Budget
 
-        limited = any(limit is not None for limit in (self.steps, self.epochs, self.minutes))
-        budget = Budget(self.steps, self.epochs, self.minutes) if limited else Budget(epochs=100)
-        base = recipe(self.preset, budget)
-        return replace(
-            base,
-            rate=base.rate if self.lr is None else replace(base.rate, peak=self.lr),
-            precision=self.precision,
-            seed=self.seed,
-            threads=self.threads or os.cpu_count() or 1,
-            validate_every=self.validate_every,
-            patience=self.patience,
-            checkpoint_s=self.checkpoint_seconds,
-        )
+        base = recipe(self.preset, self.training.budget() or Budget(epochs=100))
+        rate = base.rate if self.lr is None else replace(base.rate, peak=self.lr)
+        return self.training.applied_to(replace(base, rate=rate))
 
 
 @dataclass(frozen=True)
