@@ -16,7 +16,7 @@ import omote
 from omote.animation.options import AnimateOptions
 from omote.animation.portrait_compare import HEIGHT as PANEL
 from omote.animation.portrait_edits import edited
-from omote.animation.portrait_moments import stretches
+from omote.animation.portrait_moments import published_rate, stretches
 from omote.cli import main
 from omote.controls import FACS102, IMPLICIT21
 from omote.drive.liveportrait import extraction, networks, pipeline
@@ -474,3 +474,21 @@ def test_random_weights_are_said_plainly(
 def test_stretches() -> None:
     assert stretches(np.array([1, 0, 1, 1, 0, 1], bool)) == ((0, 0), (2, 3), (5, 5))
     assert stretches(np.zeros(3, bool)) == ()
+
+
+def test_the_published_rate_is_a_whole_number() -> None:
+    frames = np.arange(48)
+    for rate, whole in (
+        (30000 / 1001, 29),
+        (24000 / 1001, 23),
+        (24, 24),
+        (25, 25),
+        (30, 30),
+        (60, 60),
+        (0.5, 1),
+    ):
+        assert published_rate(frames / rate) == whole
+        assert published_rate(np.round(frames / rate, 3)) == whole, (
+            "of a file that tells times to a thousandth"
+        )
+    assert published_rate(np.array([2.0, 2.04, 2.1, 2.14, 2.2, 2.24])) == 20

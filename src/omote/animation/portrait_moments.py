@@ -95,15 +95,23 @@ def choose_moments(
     if video:
         for face in source.faces:
             held |= ~face.found[: len(held)]
-    if official and len(times) > 1:  # published: whole numbers of frames a second
-        rate = 1 / np.median(np.diff(times))
-        times = np.arange(len(times)) / max(1, int(rate + 1e-6))
+    if official and len(times) > 1:
+        times = np.arange(len(times)) / published_rate(times)
     shown = Shown(moved, moments, held, list(range(len(moments))), times)
     if video:
         shown = shown if official else _resampled(shown, job)
     elif len(moments) == 1 and job.kind != "still":
         shown = _eased(shown, job)
     return _pick(shown, job) if job.kind == "still" else shown
+
+
+def published_rate(times: Array) -> int:
+    """Frames a second of (T,) times as the published code counts them: cut to a whole number, 29.97 to 29."""
+    span = float(times[-1] - times[0])
+    slack = 1e-6
+    if np.allclose(1000 * times, np.round(1000 * times), rtol=0, atol=1e-6):
+        slack += 1e-3 / span  # files that tell times to a thousandth say little less or more than 24 for 24
+    return max(1, int((len(times) - 1) / span * (1 + slack)))
 
 
 def _of_video(source: VideoSource, longest: DrivingTake | None, *, official: bool) -> Array:
