@@ -194,6 +194,28 @@ def test_the_reference_is_the_frame_nearest_to_rest_in_the_pose_of_the_source() 
     assert torch.allclose(moved.driving[17], moved.source[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("reference", ["auto", "first", 5, "neutral"])
+def test_a_take_with_a_frame_at_rest_starts_from_it(reference: Any) -> None:
+    source, driver = face(), take()
+    frame = np.array([9])
+    rest = replace(
+        driver,
+        motion=pick(driver.motion, frame),
+        times=np.zeros(1),
+        eyes=driver.eyes[9:10],
+        found=np.ones(1, bool),
+    )
+    with_rest = replace(driver, rest=rest)
+    moved = run(with_rest, source, smooth=0.0, reference=reference)
+    assert moved.reference is None
+    assert torch.allclose(moved.driving[9], moved.source[0], atol=1e-5)
+    options: dict[str, Any] = {"smooth": 0.0, "eye_retargeting": True, "mlps": linear_mlps(0.01)}
+    wanted = run(driver, source, reference=9, **options)
+    assert torch.allclose(
+        run(with_rest, source, reference=reference, **options).driving, wanted.driving, atol=1e-5
+    ), "retargeting, too"
+
+
 def test_still_lips_leave_the_rest_of_the_face_where_the_published_ones_shake_it() -> None:
     source = face(video=True)
     ours, theirs = run(None, source, silence=True), run(None, source, silence=True, compat="official")

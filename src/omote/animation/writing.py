@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,10 @@ def write_frames(
     step = 0.0 if still or len(times) < 2 else float(np.median(np.diff(times)))
     began = clock.monotonic()
     with closing(frames):
-        size, count = (_picture if still else _stream)(job, place, frames, times, sound, progress)
+        if still:
+            size, count = _picture(job, place, frames, lambda done: progress("animating", done, len(times)))
+        else:
+            size, count = _stream(place, frames, times, sound, progress)
     seconds = clock.monotonic() - began
     return Animated(
         path=job.output,
@@ -102,26 +105,20 @@ def write_frames(
 
 
 def _picture(
-    job: Job,
-    place: Path,
-    frames: Iterator[Frame],
-    times: NDArray[np.float64],
-    sound: tuple[float, Path | None],
-    progress: Progress,
+    job: Job, place: Path, frames: Iterator[Frame], made: Callable[[int], None]
 ) -> tuple[tuple[int, int], int]:
     from omote.media import write_image
 
     pictures = []
     for item in frames:
         pictures.append(item)
-        progress("animating", len(pictures), len(times))
+        made(len(pictures))
     picture = strip_of(pictures) if job.options.strip is not None else pictures[0][0]
     write_image(place, picture)
     return (picture.shape[1], picture.shape[0]), 1
 
 
 def _stream(
-    job: Job,
     place: Path,
     frames: Iterator[Frame],
     times: NDArray[np.float64],
