@@ -56,8 +56,8 @@ class AnimateOptions:
         seed: of what is random (when the inserted blinks come).
         smooth: smoothing over time of a captured driving video, 0..1.
         ease: seconds in which a single expression comes and goes in a video.
-        fps: frame rate of the result; None: the driver's own times.
-        size: longest side of the result, pixels; None: the photo's own (480 at most for gif and webp).
+        fps: frame rate of the result; None: the driver's own times, or those of a source video.
+        size: longest side of the result, pixels; None: the source's own (480 at most for gif and webp).
         frame: for a picture: the driver's frame, counted from 0.
         time: for a picture: seconds from the start of the driver.
         strip: for a picture: that many frames side by side, evenly spread over time.
