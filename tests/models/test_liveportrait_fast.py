@@ -10,7 +10,10 @@ from torch.nn import functional as F
 from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, WarpingConfig
 from omote.models.liveportrait.fast import FastGenerator, FastWarping
 from omote.models.liveportrait.fast import convolutions as packed
-from omote.models.liveportrait.fast.convolutions import Conv, EnlargedConv, fold_norm
+from omote.models.liveportrait.fast.bits import as_array
+from omote.models.liveportrait.fast.convolutions import Conv, fold_norm
+from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
+from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.generator import SpadeGenerator
 from omote.models.liveportrait.warping import WarpingModule
 from omote.models.seeded import fill_seeded
@@ -81,18 +84,56 @@ def test_enlarging_before_and_after_is_the_same(factor: int) -> None:
     weight, bias, x = torch.randn(6, 4, 3, 3), torch.randn(6), torch.randn(2, 4, 5, 3)
     wanted = F.relu(F.conv2d(F.interpolate(x, scale_factor=float(factor)), weight, bias, padding=1))
     conv = EnlargedConv(weight, bias, factor, torch.float32, "relu")
-    (whole,) = conv(x)
-    assert whole.numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
-    size = (2, 5 * factor, 3 * factor)
-    one, other = conv(x, [x.new_empty(*size, 2), x.new_empty(*size, 4)])
-    assert torch.cat([one, other], 1).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+    assert conv(x).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])  # by which the modulated picture is enlarged
+def test_cells_modulate_as_their_picture_does(factor: int) -> None:
+    torch.manual_seed(0)
+    enlarged = EnlargedConv(torch.randn(6, 4, 3, 3), torch.randn(6), 4, torch.float32, "relu")
+    weight, bias = 0.1 * torch.randn(10, 3, 3, 3), torch.randn(10)
+    small = torch.randn(1, 4, 5, 3)
+    change = F.conv2d(enlarged(small)[:, 2:5], weight, bias, padding=1)
+    x, statistics = torch.randn(5 * 4 // factor, 3 * 4 // factor, 5), torch.rand(2, 5)
+    whole = x.repeat_interleave(factor, 0).repeat_interleave(factor, 1).movedim(-1, 0)
+    wanted = (whole - statistics[0, :, None, None]) * statistics[1, :, None, None] * change[0, :5] + change[
+        0, 5:
+    ]
+    cells = CellConv(weight, bias, torch.float32)
+    products, made = cells(enlarged.parts(small)[0], 2), torch.full((20, 12, 5), torch.nan)
+    inputs = [as_array(part) for part in (x, statistics, products, cells.bias)]
+    modulate_cells(*inputs, 0.2, as_array(made))
+    assert made.movedim(-1, 0).numpy() == pytest.approx(F.leaky_relu(wanted, 0.2).numpy(), abs=1e-5)
+
+
+def test_bfloat16_is_read_and_rounded_as_torch_does() -> None:
+    values = torch.cat([torch.randn(500) * 10.0**power for power in range(-30, 31, 10)])
+    halfway = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8)])
+    x = torch.cat([values, halfway]).view(1, 1, -1, 1)
+    one, none = torch.ones(1, 1, x.numel(), 2), torch.tensor([[[0.0], [1.0]]])
+    one[..., 1] = 0
+    made = torch.empty(x.shape, dtype=torch.bfloat16)
+    modulate(*map(as_array, (x, none, one)), 1.0, as_array(made))
+    assert torch.equal(made, x.bfloat16())
+    back = torch.empty(x.shape)
+    modulate(*map(as_array, (made, none, one)), 1.0, as_array(back))
+    assert torch.equal(back, made.float())
+
+
+def test_means_and_spreads_are_those_of_instance_normalisation() -> None:
+    x = torch.randn(2, 7, 5, 9, generator=torch.Generator().manual_seed(0)) * 3 + 20
+    sums, found = torch.empty(2, 4, 2, 9, dtype=torch.float64), torch.empty(2, 2, 9)
+    measure(as_array(x), 1e-5, as_array(sums), as_array(found))
+    mean, scale = (part[:, None, None] for part in found.unbind(1))
+    wanted = F.instance_norm(x.movedim(-1, 1)).movedim(1, -1)
+    assert ((x - mean) * scale).numpy() == pytest.approx(wanted.numpy(), abs=1e-5)
 
 
 def test_depth_is_not_enlarged() -> None:
     torch.manual_seed(0)
     weight, x = torch.randn(6, 4, 3, 3, 3), torch.randn(2, 4, 3, 5, 3)
     wanted = F.conv3d(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0)), weight, padding=1)
-    (found,) = EnlargedConv(weight, None, 2, torch.float32, "none")(x)
+    found = EnlargedConv(weight, None, 2, torch.float32, "none")(x)
     assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
 
 

@@ -119,32 +119,25 @@ class Conv:
 
 
 class DeepConv:
-    """A convolution of volumes with few outputs: slice by slice, a kernel's slices as further outputs, then their sum.
+    """A convolution of volumes with few outputs: slice by slice, a kernel's slices as further outputs.
 
-    Processors multiply with 154 outputs several times faster than with 22.
+    Processors multiply with 154 outputs several times faster than with 22. Who calls adds up what each slice gives to
+    those around it, and the bias: the result of slice d is the sum over k of [d + k - K // 2, ..., k O + o].
 
     Args:
-        weight: (out, in, k, k', k''), odd.
-        bias: (out,).
-        dtype: of weights and activations; sums are float32.
+        weight: (O, in, K, k', k''), odd.
+        bias: (O,); kept as ``bias`` in float32.
+        dtype: of weights and activations.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        self._deep, self._bias = weight.shape[2], bias.detach().float()
-        self._conv = Conv(weight.movedim(2, 0).flatten(0, 1), None, dtype)  # output k O + o
+        self.bias = bias.detach().float()
+        self._conv = Conv(weight.movedim(2, 0).flatten(0, 1), None, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(B, D, H, W, out) float32 of (B, in, D, H, W)."""
+        """(B, D, H, W, K O) of (B, in, D, H, W)."""
         slices = self._conv(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(x), -1))
-        parts = slices.movedim(2, -1).unflatten(-1, (self._deep, -1))  # (B, D, H, W, k, out)
-        depth, half = parts.shape[1], self._deep // 2
-        made = parts[..., half, :] + self._bias
-        for tap in range(self._deep):
-            away = tap - half  # what slice d + away gives to slice d
-            first, last = max(0, -away), min(depth, depth - away)
-            if away and first < last:
-                made[:, first:last] += parts[:, first + away : last + away, ..., tap, :]
-        return made
+        return slices.movedim(2, -1)
 
 
 class SingleConv:
@@ -168,73 +161,6 @@ class SingleConv:
         taps = torch.stack([torch.bmm(one, self._weight).float().sum(0) for one in rows])
         padding = (self._size[0] // 2, self._size[1] // 2)
         return F.fold(taps.transpose(1, 2), x.shape[3:], self._size, padding=padding) + self._bias
-
-
-class EnlargedConv:
-    """A 3-tap convolution of a picture enlarged by nearest neighbours, computed on the small picture.
-
-    Within a cell of equal pixels the taps of a kernel that fall on the same small pixel are summed beforehand: of the
-    ``factor`` rows of a cell, the first sees the cell above and its own, the last its own and the one below, those
-    between their own alone; columns likewise. The zeros around the picture stay where they were.
-
-    Args:
-        weight: (out, in, 3, 3) or, with a depth that is not enlarged, (out, in, 3, 3, 3).
-        bias: (out,).
-        factor: 2 or more.
-        dtype: see `Conv`.
-        activation: see `Conv`.
-    """
-
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, factor: int, dtype: torch.dtype, activation: Activation
-    ) -> None:
-        self.factor, self.out_channels, self._deep = factor, len(weight), weight.ndim == 5
-        parts = ["first", "last"] if factor == 2 else ["first", "middle", "last"]
-        self._parts: list[tuple[str, str, Conv]] = []
-        for row in parts:
-            for column in parts:
-                merged = _merged(_merged(weight, -2, row), -1, column)
-                padding = [(weight.shape[2] // 2,) * 2] if self._deep else []
-                padding += [_sides(row), _sides(column)]
-                conv = Conv(merged, bias, dtype, padding=padding, activation=activation)
-                self._parts.append((row, column, conv))
-
-    def __call__(self, x: Tensor, into: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """The result, (B, out, ..., factor H, factor W), channels last.
-
-        Args:
-            x: (B, in, ..., H, W), the small picture.
-            into: tensors that share the result's channels among them, in order; default: one with all.
-        """
-        height, width = x.shape[-2:]
-        shape = [len(x), *x.shape[2:-2], height, self.factor, width, self.factor]
-        if into is None:
-            into = [x.new_empty([*shape, self.out_channels])]
-        for row, column, conv in self._parts:
-            made = conv(x).movedim(1, -1)[..., :, None, :, None, :]
-            first = 0
-            for target in into:
-                some = made[..., first : first + target.shape[-1]]
-                cells = target.view(*shape, target.shape[-1])
-                cells[..., :, _span(row, self.factor), :, _span(column, self.factor), :] = some
-                first += target.shape[-1]
-        whole = [len(x), *x.shape[2:-2], height * self.factor, width * self.factor]
-        return [target.view(*whole, target.shape[-1]).movedim(-1, 1) for target in into]
-
-
-def _merged(weight: Tensor, axis: int, part: str) -> Tensor:
-    a, b, c = weight.unbind(axis)
-    taps = {"first": [a, b + c], "middle": [a + b + c], "last": [a + b, c]}[part]
-    return torch.stack(taps, axis)
-
-
-def _sides(part: str) -> tuple[int, int]:
-    """Zeros before and after: of the cell above (or left) only the first row sees something."""
-    return {"first": (1, 0), "middle": (0, 0), "last": (0, 1)}[part]
-
-
-def _span(part: str, factor: int) -> slice:
-    return {"first": slice(0, 1), "middle": slice(1, factor - 1), "last": slice(factor - 1, factor)}[part]
 
 
 def fold_norm(weight: Tensor, bias: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:

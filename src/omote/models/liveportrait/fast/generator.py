@@ -8,16 +8,20 @@ before the enlargement, which does not change it, and enlarged pictures are neve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omote.models.liveportrait.fast.convolutions import Conv, EnlargedConv
+from omote.models.liveportrait.fast.bits import as_array
+from omote.models.liveportrait.fast.convolutions import Conv
+from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
+from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.generator import Spade, SpadeGenerator, SpadeResBlock
 
-_LEAK = 0.2
+_LEAK, _EPSILON = 0.2, 1e-5
 
 
 class FastGenerator:
@@ -61,26 +65,57 @@ class FastGenerator:
 
 
 class _Modulation:
-    """What a SPADE layer makes of its hidden map: 1 + gamma and beta."""
+    """A SPADE layer but for its first convolution: normalises, scales and shifts as the hidden map says."""
 
     def __init__(self, spade: Spade, dtype: torch.dtype) -> None:
-        gamma, beta = spade.mlp_gamma, spade.mlp_beta
-        assert gamma.bias is not None and beta.bias is not None  # noqa: S101, PT018 - for the type checker
-        self._conv = Conv(
-            torch.cat([gamma.weight, beta.weight]), torch.cat([gamma.bias + 1, beta.bias]), dtype
-        )
+        self._conv = Conv(*_scale_and_shift(spade), dtype)
 
-    def __call__(self, normed: Tensor, hidden: Tensor, *, activated: bool = True) -> Tensor:
-        """The modulated map (B, C, H, W); ``normed`` (B, C, h, w) is enlarged to it."""
-        scale, shift = self._conv(hidden).movedim(1, -1).chunk(2, -1)
-        small = normed.movedim(1, -1)
-        factor = scale.shape[1] // small.shape[1]
-        cells = (len(small), small.shape[1], factor, small.shape[2], factor, small.shape[3])
-        scale, shift = (part.unflatten(2, cells[3:5]).unflatten(1, cells[1:3]) for part in (scale, shift))
-        made = torch.addcmul(shift, small[:, :, None, :, None], scale)
-        if activated:
-            made = F.leaky_relu_(made, _LEAK)
-        return made.flatten(3, 4).flatten(1, 2).movedim(-1, 1)
+    def __call__(self, x: Tensor, statistics: Tensor, hidden: Tensor, leak: float = _LEAK) -> Tensor:
+        """(B, C, H, W), channels last.
+
+        Args:
+            x: (B, C, h, w), channels last; enlarged by nearest neighbours to the hidden map's size.
+            statistics: (B, 2, C) of `_measured`.
+            hidden: (B, hidden, H, W).
+            leak: of the leaky ReLU that follows; 1 for none.
+        """
+        change = self._conv(hidden).movedim(1, -1)
+        made = torch.empty(*change.shape[:3], x.shape[1], dtype=x.dtype)
+        modulate(*map(as_array, (x.movedim(1, -1), statistics, change)), leak, as_array(made))
+        return made.movedim(-1, 1)
+
+
+class _CellModulation:
+    """The same of a hidden map that was enlarged by four, as `EnlargedConv.parts` gives it."""
+
+    def __init__(self, spade: Spade, first: int, dtype: torch.dtype) -> None:
+        self._conv, self._first = CellConv(*_scale_and_shift(spade), dtype), first
+
+    def __call__(self, x: Tensor, statistics: Tensor, hidden: Tensor, leak: float = _LEAK) -> Tensor:
+        """(B, C, 4 h, 4 w) of parts (B, 3, 3, h, w, ...); otherwise as `_Modulation`."""
+        height, width = (4 * size for size in hidden.shape[3:5])
+        made = torch.empty(len(x), height, width, x.shape[1], dtype=x.dtype)
+        for image, some, parts, out in zip(x.movedim(1, -1), statistics, hidden, made, strict=True):
+            products = self._conv(parts, self._first)
+            inputs = map(as_array, (image, some, products, self._conv.bias))
+            modulate_cells(*inputs, leak, as_array(out))
+        return made.movedim(-1, 1)
+
+
+def _scale_and_shift(spade: Spade) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the convolution that gives both 1 + gamma and beta."""
+    gamma, beta = spade.mlp_gamma, spade.mlp_beta
+    assert gamma.bias is not None and beta.bias is not None  # noqa: S101, PT018 - for the type checker
+    return torch.cat([gamma.weight, beta.weight]), torch.cat([gamma.bias + 1, beta.bias])
+
+
+def _measured(x: Tensor) -> Tensor:
+    """(B, 2, C): each channel's mean and one over its spread, of (B, C, H, W), channels last."""
+    parts = min(8, x.shape[2])
+    sums = torch.empty(len(x), parts, 2, x.shape[1], dtype=torch.float64)
+    found = torch.empty(len(x), 2, x.shape[1])
+    measure(as_array(x.movedim(1, -1)), _EPSILON, as_array(sums), as_array(found))
+    return found
 
 
 class _Block:
@@ -91,32 +126,42 @@ class _Block:
         self._convs = [Conv(conv.weight, conv.bias, dtype) for conv in (block.conv_0, block.conv_1)]
 
     def __call__(self, x: Tensor, *hidden: Tensor) -> Tensor:
-        inner = self._convs[0](self._modulations[0](_normalised(x), hidden[0]))
-        return self._convs[1](self._modulations[1](_normalised(inner), hidden[1]), plus=x)
+        inner = self._convs[0](self._modulations[0](x, _measured(x), hidden[0]))
+        return self._convs[1](self._modulations[1](inner, _measured(inner), hidden[1]), plus=x)
 
 
 class _Enlarging:
-    """Nearest enlargement by 2, then a residual block that narrows."""
+    """Nearest enlargement by 2, then a residual block that narrows.
+
+    Args:
+        block: its weights are copied.
+        factor: how much larger the block's result is than the generator's input: 2 or 4.
+        dtype: see `FastGenerator`.
+    """
 
     def __init__(self, block: SpadeResBlock, factor: int, dtype: torch.dtype) -> None:
         spades = [block.norm_0, block.norm_1, block.norm_s]
-        weight, bias = _joined(spades)
-        self._shared = EnlargedConv(weight, bias, factor, dtype, "relu")
-        self._modulations = [_Modulation(spade, dtype) for spade in spades]
+        self._shared = EnlargedConv(*_joined(spades), factor, dtype, "relu")
+        self._modulations: list[_Modulation] | list[_CellModulation]
+        if factor == 4:
+            share = self._shared.out_channels // len(spades)
+            self._modulations = [_CellModulation(spade, n * share, dtype) for n, spade in enumerate(spades)]
+        else:
+            self._modulations = [_Modulation(spade, dtype) for spade in spades]
         self._convs = [
             Conv(conv.weight, conv.bias, dtype) for conv in (block.conv_0, block.conv_1, block.conv_s)
         ]
-        self._count, self._factor = len(spades), factor
 
     def __call__(self, x: Tensor, seg: Tensor) -> Tensor:
-        height, width = seg.shape[2:]
-        share = self._shared.out_channels // self._count
-        size = (len(seg), height * self._factor, width * self._factor, share)
-        hidden = self._shared(seg, [seg.new_empty(size) for _ in range(self._count)])
-        normed = _normalised(x)  # the same before and after enlarging by nearest neighbours
-        shortcut = self._convs[2](self._modulations[2](normed, hidden[2], activated=False))
-        inner = self._convs[0](self._modulations[0](normed, hidden[0]))
-        return self._convs[1](self._modulations[1](_normalised(inner), hidden[1]), plus=shortcut)
+        hidden: Sequence[Tensor]
+        if isinstance(self._modulations[0], _CellModulation):
+            hidden = [self._shared.parts(seg)] * 3
+        else:
+            hidden = self._shared(seg).chunk(3, 1)
+        statistics = _measured(x)  # the same before and after enlarging by nearest neighbours
+        shortcut = self._convs[2](self._modulations[2](x, statistics, hidden[2], 1.0))
+        inner = self._convs[0](self._modulations[0](x, statistics, hidden[0]))
+        return self._convs[1](self._modulations[1](inner, _measured(inner), hidden[1]), plus=shortcut)
 
 
 def _joined(spades: list[Spade]) -> tuple[Tensor, Tensor]:
@@ -127,10 +172,3 @@ def _joined(spades: list[Spade]) -> tuple[Tensor, Tensor]:
 
 def _ups(generator: SpadeGenerator) -> list[SpadeResBlock]:
     return [generator.up_0, generator.up_1]
-
-
-def _normalised(x: Tensor) -> Tensor:
-    """Each channel of each image with mean 0 and spread 1; channels last."""
-    if len(x) == 1:  # then a batch's statistics are an image's, and channels need not lie together
-        return F.batch_norm(x, None, None, training=True, eps=1e-5)
-    return torch.cat([_normalised(image) for image in x.split(1)])

@@ -1,0 +1,69 @@
+"""How loops are compiled, and bfloat16 in them.
+
+numpy does not know bfloat16, so that such numbers come as the upper halves of float32 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.ir
+import numpy as np
+import torch
+from numba import njit, types
+from numba.extending import intrinsic, overload
+
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "cache": True}
+# Only what says prange: to look for more takes minutes to compile.
+_ELSEWHERE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
+part = njit(**_OPTIONS)
+loop = njit(**_OPTIONS, parallel={"prange": True, **dict.fromkeys(_ELSEWHERE, False)})
+
+
+def as_array(tensor: torch.Tensor) -> Any:
+    """A tensor's memory as an array that the compiled loops take: float32, or the bits of bfloat16 as uint16."""
+    return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def real(value: Any) -> Any:
+    """The float32 number that an array's element stands for."""
+
+
+def stored(value: Any, array: Any) -> Any:
+    """A float32 number as an array's elements hold it, rounded to the nearest."""
+
+
+@intrinsic
+def _float_of(_context: Any, _bits: Any) -> Any:
+    def build(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], llvmlite.ir.FloatType())
+
+    return types.float32(types.uint32), build
+
+
+@intrinsic
+def _bits_of(_context: Any, _number: Any) -> Any:
+    def build(_: Any, builder: Any, __: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], llvmlite.ir.IntType(32))
+
+    return types.uint32(types.float32), build
+
+
+@overload(real, strict=False)
+def _real(value: Any) -> Any:
+    if isinstance(value, types.Integer):
+        return lambda value: _float_of(np.uint32(np.uint32(value) << np.uint32(16)))
+    return lambda value: value
+
+
+@overload(stored, strict=False)
+def _stored(value: Any, array: Any) -> Any:
+    if not isinstance(array.dtype, types.Integer):
+        return lambda value, array: value
+
+    def half(value: Any, array: Any) -> Any:
+        bits = _bits_of(np.float32(value))
+        even = (bits >> np.uint32(16)) & np.uint32(1)  # what lies halfway goes to the even neighbour
+        return np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
+
+    return half

@@ -1,0 +1,172 @@
+"""Loops over pixels between the large products, compiled: each reads its inputs and writes its result once.
+
+Arrays hold float32 or the bits of bfloat16, see `omote.models.liveportrait.fast.bits`; sums are float32 or float64.
+Pictures are (B, H, W, C). Each function writes into its last argument.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from omote.models.liveportrait.fast.bits import loop, real, stored
+
+
+@loop
+def measure(x: Any, epsilon: float, sums: Any, found: Any) -> None:
+    """Each channel's mean, and one over its spread.
+
+    Args:
+        x: (B, H, W, C).
+        epsilon: added to the variance.
+        sums: (B, parts, 2, C) float64, room to work in.
+        found: (B, 2, C) float32.
+    """
+    count, height, width, channels = x.shape
+    parts = sums.shape[1]
+    for job in prange(count * parts):
+        image, part = divmod(np.int64(job), parts)
+        sums[image, part] = 0
+        total, square = sums[image, part, 0], sums[image, part, 1]
+        for row in range(part * height // parts, (part + 1) * height // parts):
+            for column in range(width):
+                pixel = x[image, row, column]
+                for c in range(channels):
+                    value = np.float64(real(pixel[c]))
+                    total[c] += value
+                    square[c] += value * value
+    pixels = height * width
+    for image in range(count):
+        for c in range(channels):
+            total_c, square_c = 0.0, 0.0
+            for part in range(parts):
+                total_c += sums[image, part, 0, c]
+                square_c += sums[image, part, 1, c]
+            mean = total_c / pixels
+            found[image, 0, c] = mean
+            found[image, 1, c] = 1 / np.sqrt(max(square_c / pixels - mean * mean, 0.0) + epsilon)
+
+
+@loop
+def modulate(x: Any, statistics: Any, change: Any, leak: float, made: Any) -> None:
+    """Normalise, scale, shift, and multiply what is negative by ``leak``.
+
+    Args:
+        x: (B, h, w, C), enlarged by nearest neighbours to the result's size.
+        statistics: (B, 2, C) of `measure`.
+        change: (B, H, W, 2 C) scale, then shift.
+        leak: 1 leaves everything as it is.
+        made: (B, H, W, C).
+    """
+    count, height, width, channels = made.shape
+    factor = height // x.shape[1]
+    slope = np.float32(leak)
+    for job in prange(count * height):
+        image, row = divmod(np.int64(job), height)
+        mean, scale = statistics[image, 0], statistics[image, 1]
+        for column in range(width):
+            pixel, by = x[image, row // factor, column // factor], change[image, row, column]
+            out = made[image, row, column]
+            for c in range(channels):
+                value = (real(pixel[c]) - mean[c]) * scale[c] * real(by[c]) + real(by[channels + c])
+                out[c] = stored(value if value > 0 else value * slope, out)
+
+
+# The rows that a cell of four sees: its first, middle and last, the last of the cell before, the first of the next,
+# and none. What each of the four products looks at, twice: one of them less another. See `CellConv`.
+CELL_ROWS = np.array([[0, 1, 2, 2, 0], [0, 0, 0, -1, 1]])  # kind; how many cells away
+CELL_TERMS = np.array([[0, 1, 1, 2, 3, 0, 2, 4], [5, 5, 5, 5, 0, 1, 1, 2]])  # this, less that
+
+
+@loop
+def look_at_cells(parts: Any, first: int, near: Any, terms: Any, seen: Any) -> None:
+    """What the products of `CellConv` look at.
+
+    Args:
+        parts: (3, 3, H, W, all) by the kind of row and of column.
+        first: of the channels that count.
+        near: `CELL_ROWS`; given, not looked up, so that its length is unknown when this is compiled: it is unrolled
+            otherwise, which takes ten seconds.
+        terms: `CELL_TERMS`.
+        seen: (4, 4, H, W, 4 C): products along rows, along columns; two rows of two columns of channels.
+    """
+    height, width, channels = seen.shape[2], seen.shape[3], seen.shape[4] // 4
+    for job in prange(height):
+        i = np.int64(job)
+        rows = np.zeros((6, 6, channels), np.float32)
+        mixed = np.zeros((6, channels), np.float32)
+        for j in range(width):
+            for r in range(near.shape[1]):
+                y = i + near[1, r]
+                for s in range(near.shape[1]):
+                    x = j + near[1, s]
+                    inside = 0 <= y < height and 0 <= x < width
+                    source = parts[near[0, r], near[0, s], y if inside else 0, x if inside else 0]
+                    row = rows[r, s]
+                    if inside:
+                        for c in range(channels):
+                            row[c] = real(source[first + c])
+                    else:
+                        row[:] = 0
+            for k in range(terms.shape[1]):
+                for s in range(near.shape[1]):
+                    plus, minus, difference = rows[terms[0, k], s], rows[terms[1, k], s], mixed[s]
+                    for c in range(channels):
+                        difference[c] = plus[c] - minus[c]
+                for m in range(terms.shape[1]):
+                    plus, minus = mixed[terms[0, m]], mixed[terms[1, m]]
+                    start = (2 * (k % 2) + m % 2) * channels
+                    out = seen[k // 2, m // 2, i, j, start : start + channels]
+                    for c in range(channels):
+                        out[c] = stored(plus[c] - minus[c], out)
+
+
+@loop
+def modulate_cells(x: Any, statistics: Any, products: Any, bias: Any, leak: float, made: Any) -> None:
+    """`modulate` by the results of `CellConv`, which are put together here.
+
+    Args:
+        x: (h, w, C), enlarged by nearest neighbours to the result's size.
+        statistics: (2, C) of `measure`.
+        products: (4, 4, H / 4, W / 4, 2 C).
+        bias: (2 C,) float32.
+        leak: see `modulate`.
+        made: (H, W, C).
+    """
+    height, _, channels = made.shape
+    factor, side = height // x.shape[0], height // products.shape[2]
+    slope = np.float32(leak)
+    mean, scale = statistics[0], statistics[1]
+    for job in prange(products.shape[2]):
+        i = np.int64(job)
+        for j in range(products.shape[3]):
+            for row in range(side):
+                base_row, more_rows = row // 2, row == 0 or row == 3
+                for column in range(side):
+                    base, more = column // 2, column == 0 or column == 3
+                    one = products[base_row, base, i, j]
+                    two = products[base_row + 2, base, i, j]
+                    three = products[base_row, base + 2, i, j]
+                    four = products[base_row + 2, base + 2, i, j]
+                    pixel = x[(4 * i + row) // factor, (4 * j + column) // factor]
+                    out = made[4 * i + row, 4 * j + column]
+                    along, across = np.float32(more_rows), np.float32(more)
+                    both = along * across
+                    for c in range(channels):
+                        d = channels + c
+                        by = (
+                            real(one[c])
+                            + along * real(two[c])
+                            + across * real(three[c])
+                            + both * real(four[c])
+                        )
+                        to = (
+                            real(one[d])
+                            + along * real(two[d])
+                            + across * real(three[d])
+                            + both * real(four[d])
+                        )
+                        value = (real(pixel[c]) - mean[c]) * scale[c] * (by + bias[c]) + to + bias[d]
+                        out[c] = stored(value if value > 0 else value * slope, out)
