@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 
 from omote.cli import main
 from omote.commands.animate import AnimateArgs, _Bars, default_output
+from omote.commands.animate_liveportrait import LivePortraitArgs
+from omote.drive.liveportrait.sliders import Sliders
 from omote.media import VideoWriter, read_image, write_image
 
 from .conftest import FakeEngine, shade, take_of
@@ -190,3 +193,16 @@ def test_a_stage_of_unknown_length_is_over_when_the_next_one_begins() -> None:
         loading, animating = bars._progress.tasks
     assert loading.finished
     assert (animating.completed, animating.total, animating.finished) == (2, 4, False)
+
+
+def test_every_option_and_slider_of_liveportrait_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "liveportrait.md").read_text("utf-8")
+    for option in fields(LivePortraitArgs):
+        name = option.name.replace("_", "-")
+        assert f"`--{name}" in page or f"`--no-{name}`" in page, name
+    for slider in fields(Sliders):
+        (row,) = [line for line in page.splitlines() if line.startswith("|") and f"`{slider.name}`" in line]
+        names, ranges = ([part.strip() for part in cell.split(", ")] for cell in row.split("|")[1:3])
+        told = ranges[min(names.index(f"`{slider.name}`"), len(ranges) - 1)]
+        low, high = slider.metadata["low"], slider.metadata["high"]
+        assert told == (f"±{high:g}" if low == -high else f"{low:g} to {high:g}"), slider.name

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from omote.animation.portrait_moments import _as_long_as
 from omote.drive.liveportrait import extraction
 from omote.drive.liveportrait.driving import take_of_template
 from omote.drive.liveportrait.framing import Faces
@@ -180,3 +181,13 @@ def test_options_without_effect_are_refused(
     options = LivePortraitOptions(sliders=Sliders(smile=1), **told)
     with pytest.raises(InputError, match=message):
         LivePortrait(nets, options, SourceRenderer()).perform(face, None, np.zeros(1))
+
+
+def test_a_face_whose_driver_is_shorter_keeps_its_last_motion() -> None:
+    draw = torch.rand(5, 21, 3)
+    longer = _as_long_as(Moved(draw[:1], draw), 7)
+    assert torch.equal(longer.driving, draw[[0, 1, 2, 3, 4, 4, 4]])
+    assert torch.equal(longer.source, draw[:1])
+    shorter = _as_long_as(Moved(draw, draw), 2)
+    assert (len(shorter), len(shorter.source)) == (2, 2)
+    assert torch.equal(_as_long_as(Moved(draw[:1], draw[:1]), 3).driving, draw[[0, 0, 0]])

@@ -72,6 +72,21 @@ def test_progress_ends_with_all_cases(tmp_path: Path) -> None:
     assert seen == [(0, 2, "tiny_s0"), (1, 2, "tiny_s7"), (2, 2, "")]
 
 
+def test_networks_do_not_run_for_files_that_are_not_there(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def compute(call: Call) -> Any:
+        ran.append(call.case.name)
+        return TINY.compute(call)
+
+    folder = write_folder(tmp_path)
+    (folder / "tiny_s7.safetensors").unlink()
+    result = run_folder(folder, system=replace(TINY, compute=compute))
+    assert not result.passed
+    assert ran == ["tiny_s0"]
+    assert problems(result) == "the file tiny_s7.safetensors is missing"
+
+
 def test_overrides_are_for_one_case_only(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, seeds=(0,))
     weight = {"key": "layer.weight", "op": "multiply", "value": 3.0}
