@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omote.animation.portrait_moments import _as_long_as
 from omote.drive.liveportrait import extraction
-from omote.drive.liveportrait.driving import take_of_template
+from omote.drive.liveportrait.composition import neutral_expression
+from omote.drive.liveportrait.driving import DrivingTake, take_of_template
 from omote.drive.liveportrait.framing import Faces
-from omote.drive.liveportrait.performing import Moved, Still
+from omote.drive.liveportrait.kalman import smooth
+from omote.drive.liveportrait.offsets import Mlps
+from omote.drive.liveportrait.performing import Moved, Still, perform
 from omote.drive.liveportrait.pipeline import LivePortrait
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.sliders import Sliders
@@ -26,7 +30,7 @@ from omote.errors import InputError
 from omote.media import VideoWriter
 from omote.models.liveportrait import LivePortraitNets
 
-from .liveportrait_faces import random_motion
+from .liveportrait_faces import linear_mlps, random_motion
 from .liveportrait_small import SourceRenderer, small_nets
 
 OFFICIAL = LivePortraitOptions(compat="official")
@@ -191,3 +195,123 @@ def test_a_face_whose_driver_is_shorter_keeps_its_last_motion() -> None:
     shorter = _as_long_as(Moved(draw, draw), 2)
     assert (len(shorter), len(shorter.source)) == (2, 2)
     assert torch.equal(_as_long_as(Moved(draw[:1], draw[:1]), 3).driving, draw[[0, 0, 0]])
+
+
+# ---- from options to keypoints, written out from the published formulas ----
+
+
+def still_of(count: int, seed: int, *, video: bool) -> Still:
+    draw = torch.Generator().manual_seed(seed)
+    return Still(
+        random_motion(count, seed),
+        0.1 + 0.4 * torch.rand(count, 2, generator=draw),
+        0.1 + 0.4 * torch.rand(count, 1, generator=draw),
+        np.arange(count) / 25,
+        np.ones(count, bool),
+        video=video,
+    )
+
+
+def driver_of(count: int, seed: int) -> DrivingTake:
+    one = still_of(count, seed, video=True)
+    return DrivingTake(one.motion, one.times, one.eyes, one.lip, one.found, still=count == 1)
+
+
+def placed(scale: Tensor, kp: Tensor, rotation: Tensor, exp: Tensor, t: Tensor) -> Tensor:
+    return scale[:, None] * (kp @ rotation + exp) + t[:, None] * torch.tensor([1.0, 1.0, 0.0])
+
+
+def stitched(source: Tensor, driving: Tensor, mlps: Mlps) -> Tensor:
+    both = [x.expand(len(driving), -1, -1).flatten(1) for x in (source, driving)]
+    change = mlps.stitching(torch.cat(both, 1))
+    moved = driving + change[:, :63].view(-1, 21, 3)
+    moved[..., :2] += change[:, None, 63:]
+    return moved
+
+
+def test_a_photo_relative() -> None:
+    face, take, mlps = still_of(1, 1, video=False), driver_of(6, 2), linear_mlps()
+    s, d = face.motion, take.motion
+    x_s = placed(s.scale, s.kp, s.rotation, s.exp, s.t)
+    rotation = d.rotation @ d.rotation[:1].mT @ s.rotation
+    x_d = placed(
+        s.scale * d.scale / d.scale[:1], s.kp, rotation, s.exp + d.exp - d.exp[:1], s.t + d.t - d.t[:1]
+    )
+    closed = mlps.lip(torch.cat([x_s.flatten(1), face.lip, torch.zeros(1, 1)], 1)).view(1, 21, 3)
+    wanted = x_s + 1.5 * (stitched(x_s, x_d, mlps) + closed - x_s)
+    options = LivePortraitOptions(compat="official", normalize_lip=True, multiplier=1.5)
+    made = perform(face, take, options, mlps)
+    assert torch.allclose(made.source, x_s, atol=1e-6)
+    assert torch.allclose(made.driving, wanted, atol=1e-5)
+
+
+def test_a_photo_retargeted() -> None:
+    face, take, mlps = still_of(1, 3, video=False), driver_of(5, 4), linear_mlps()
+    x_s = face.motion.points()
+    left = torch.cat([x_s.flatten(1).expand(5, -1), face.eyes.expand(5, -1), take.eyes[:, :1]], 1)  # type: ignore[index]
+    mouth = torch.cat([x_s.flatten(1).expand(5, -1), face.lip.expand(5, -1), take.lip], 1)  # type: ignore[list-item]
+    wanted = x_s + mlps.eye(left).view(5, 21, 3) + mlps.lip(mouth).view(5, 21, 3)
+    options = LivePortraitOptions(compat="official", eye_retargeting=True, lip_retargeting=True)
+    assert torch.allclose(perform(face, take, options, mlps).driving, stitched(x_s, wanted, mlps), atol=1e-5)
+
+
+def test_a_photo_absolute_and_a_still_driver() -> None:
+    face, take, mlps = still_of(1, 5, video=False), driver_of(1, 6), linear_mlps(0)
+    s, d = face.motion, take.motion
+    exp = s.exp.clone()
+    exp[:, [1, 2, 6, *range(11, 21)]] = d.exp[:, [1, 2, 6, *range(11, 21)]]
+    exp[:, [3, 4, 9], 1] = d.exp[:, [3, 4, 9], 1]
+    exp[:, [5, 8, 9], 2] = d.exp[:, [5, 8, 9], 2]
+    options = LivePortraitOptions(compat="official", relative=False)
+    wanted = placed(s.scale, s.kp, d.rotation, exp, d.t)
+    assert torch.allclose(perform(face, take, options, mlps).driving, wanted, atol=1e-5)
+
+    wanted = placed(s.scale, s.kp, s.rotation, s.exp + d.exp - neutral_expression(s.exp), s.t)
+    made = perform(face, take, LivePortraitOptions(compat="official"), mlps).driving
+    assert torch.allclose(made, wanted, atol=1e-5), "its expression, and never its pose"
+    eyes = s.exp.clone()
+    eyes[:, [11, 13, 15, 16, 18]] += d.exp[:, [11, 13, 15, 16, 18]]
+    made = perform(
+        face, take, LivePortraitOptions(compat="official", regions=frozenset({"eyes"})), mlps
+    ).driving
+    assert torch.allclose(made, placed(s.scale, s.kp, s.rotation, eyes, s.t), atol=1e-5)
+
+
+def test_a_video_keeps_its_size_and_place() -> None:
+    face, take, mlps = still_of(7, 7, video=True), driver_of(5, 8), linear_mlps(0)
+    s, d = face.motion[:5], take.motion
+    rotation = smooth(d.rotation @ d.rotation[:1].mT @ s.rotation)
+    moved = smooth(s.exp + d.exp - d.exp[:1])
+    exp = s.exp.clone()
+    exp[:, [1, 2, 6, *range(11, 21)]] = moved[:, [1, 2, 6, *range(11, 21)]]
+    exp[:, [3, 4, 9], 1] = moved[:, [3, 4, 9], 1]
+    exp[:, [5, 8, 9], 2] = moved[:, [5, 8, 9], 2]
+    made = perform(face, take, LivePortraitOptions(compat="official"), mlps).driving
+    assert torch.allclose(made, placed(s.scale, s.kp, rotation, exp, s.t), atol=1e-5)
+
+
+def test_eyes_of_a_video_are_held_as_in_its_first_frame() -> None:
+    mlps = linear_mlps()
+    for first, wanted in ((0.3, 0.3), (0.1, 0.39)):
+        face, take = still_of(4, 9, video=True), driver_of(4, 10)
+        face.eyes[0] = first
+        options = LivePortraitOptions(compat="official", stitching=False)
+        plain = perform(face, take, options, mlps)
+        held = perform(face, take, replace(options, hold_eyes=True), mlps)
+        asked = torch.full((4, 1), wanted)
+        change = mlps.eye(torch.cat([plain.source.flatten(1), face.eyes, asked], 1)).view(4, 21, 3)
+        assert torch.allclose(held.driving - plain.driving, change, atol=1e-5)
+
+
+def test_edits_of_a_video() -> None:
+    face, mlps = still_of(6, 11, video=True), linear_mlps()
+    s = face.motion
+    x_s = s.points()
+    neutral = neutral_expression(s.exp).repeat(6, 1, 1)
+    neutral[:, [11, 13, 15, 16, 18]] = s.exp[:, [11, 13, 15, 16, 18]]
+    silent = stitched(x_s, placed(s.scale, s.kp, s.rotation, neutral, s.t), mlps)
+    made = perform(face, None, LivePortraitOptions(compat="official", silence=True), mlps).driving
+    assert torch.allclose(made, silent, atol=1e-5)
+    change = mlps.lip(torch.cat([x_s.flatten(1), face.lip, torch.full((6, 1), 0.4)], 1)).view(6, 21, 3)
+    made = perform(face, None, LivePortraitOptions(compat="official", lip_ratio=0.4), mlps).driving
+    assert torch.allclose(made, stitched(x_s, x_s + smooth(change, 3e-6), mlps), atol=1e-5)
