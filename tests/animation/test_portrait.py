@@ -23,7 +23,7 @@ from omote.drive.liveportrait import extraction, networks, pipeline
 from omote.drive.liveportrait.driving import DrivingTake, take_of_template, template_of_take
 from omote.drive.liveportrait.framing import Faces
 from omote.drive.liveportrait.networks import load_nets
-from omote.drive.liveportrait.renderer import make_renderer
+from omote.drive.liveportrait.renderer import PlainRenderer
 from omote.drive.liveportrait.sliders import Sliders
 from omote.drive.liveportrait.template import Template, performance_of, template_of
 from omote.drive.liveportrait.tracking import Followed
@@ -194,6 +194,12 @@ def test_a_source_video_is_made_smaller(clip: Path, template: Path, tmp_path: Pa
     assert official.size == (48, 32)
 
 
+def test_a_photo_is_reduced_once_in_the_official_mode(photo: Path, template: Path, tmp_path: Path) -> None:
+    made = make(photo, template, tmp_path / "a.png", size=50, frame=0, compat="official")
+    assert made.size == (50, 32), "65 * 50 / 96 = 33.9, cut to even sides, as published"
+    assert make(photo, template, tmp_path / "b.png", size=50, frame=0).size == (50, 34)
+
+
 def test_a_source_video_lasts_as_long_as_its_driver(clip: Path, template: Path, tmp_path: Path) -> None:
     made = make(clip, template, tmp_path / "a.mp4")
     assert made.frames == 8, "0.24 s at 29.97 frames a second"
@@ -216,7 +222,7 @@ def test_networks_of_another_size_come_from_their_folder(
     photo: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(networks, "load_nets", load_nets)
-    monkeypatch.setattr(pipeline, "make_renderer", make_renderer)
+    monkeypatch.setattr(pipeline, "make_renderer", PlainRenderer)
     save_nets(tmp_path / "mine", small_nets(input_size=64), {})
     made = make(photo, template, tmp_path / "a.png", weights=tmp_path / "mine", paste_back=False, frame=0)
     assert made.size == (128, 128)

@@ -73,7 +73,8 @@ def _source(job: Job, engine: LivePortrait, progress: Progress) -> PhotoSource |
     with one_thread():
         faces = choose_faces(photo, job.options, where=job.photo)
     height, width = photo.shape[:2]
-    photo = reduced(photo, job) if engine.options.pastes else photo
+    published = engine.options.official and job.options.size is not None  # then the engine reduces it
+    photo = reduced(photo, job) if engine.options.pastes and not published else photo
     scale = np.array([photo.shape[1] / width, photo.shape[0] / height], np.float32)
     return engine.photo(photo, [face.landmarks[0] * scale for face in faces])
 
