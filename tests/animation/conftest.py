@@ -10,14 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.drive.liveportrait_faces import random_motion
+from tests.drive.liveportrait_small import SourceRenderer, small_nets
 
+import omote
 from omote import drive
 from omote.capture import pipeline
 from omote.capture.pipeline import Captured
+from omote.cli import main
 from omote.controls import FACS102
 from omote.drive import Portrait
+from omote.drive.liveportrait import extraction, networks
+from omote.drive.liveportrait import pipeline as liveportrait_pipeline
+from omote.drive.liveportrait.framing import Faces
+from omote.drive.liveportrait.template import Template, performance_of
+from omote.drive.liveportrait.tracking import Followed
 from omote.errors import NoFaceError
-from omote.media import write_image
+from omote.media import VideoWriter, write_image
+from omote.models.liveportrait import LivePortraitNets
 from omote.performance import Camera, Performance
 
 JAW = FACS102.index("jaw_open")
@@ -140,3 +150,86 @@ def take(tmp_path: Path) -> Path:
     return take_of([0.0, 0.4, 1.0, 0.4, 0.0], [3.0, 3.04, 3.1, 3.14, 3.2]).save(
         tmp_path / "in" / "take.omote"
     )
+
+
+# ---- LivePortrait: small networks, and a renderer that shows the source ----
+
+
+UNEVEN = np.array([2.0, 2.04, 2.1, 2.14, 2.2, 2.24])
+
+
+@pytest.fixture(scope="session")
+def nets() -> LivePortraitNets:
+    return small_nets()
+
+
+@pytest.fixture
+def portraits(monkeypatch: pytest.MonkeyPatch, nets: LivePortraitNets) -> list[SourceRenderer]:
+    """Small networks instead of the published ones; the renderers that were made."""
+    made: list[SourceRenderer] = []
+
+    def renderer(_: Any) -> SourceRenderer:
+        made.append(SourceRenderer(level=1.0))
+        return made[-1]
+
+    monkeypatch.setattr(networks, "load_nets", lambda weights: nets)
+    monkeypatch.setattr(networks, "check_weights", lambda weights: None)
+    monkeypatch.setattr(liveportrait_pipeline, "make_renderer", renderer)
+    return made
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """Six frames of motion at uneven times; the third one has no face."""
+    motion = random_motion(6)
+    made = Template(
+        times=UNEVEN,
+        rotation=motion.rotation.numpy(),
+        t=motion.t.numpy(),
+        scale=motion.scale.numpy(),
+        exp=motion.exp.numpy(),
+        confidence=np.array([1, 1, 0, 1, 1, 1], np.float32),
+        eyes=np.full((6, 2), 0.3, np.float32),
+        lip=np.full((6, 1), 0.1, np.float32),
+    )
+    return performance_of(made, {"file": "motion"}).save(tmp_path / "in" / "motion.omote")
+
+
+def film(path: Path, frames: int = 8) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with VideoWriter(path, (96, 64), fps=30000 / 1001) as writer:
+        for number in range(frames):
+            writer.write(np.full((64, 96, 3), 60 + 10 * number, np.uint8))
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight frames at 29.97 a second with a face in the middle, which is lost in frames 3 and 4."""
+    marks = np.stack([48 + np.linspace(-8, 8, 478), 32 + np.linspace(-10, 10, 478)], 1)
+
+    def follow(frames: Any, scale: float, choice: Any, progress: Any = None) -> Followed:
+        times = np.array([time for time, _ in frames])
+        parts = [(n, Faces.of(marks[None])) for n in range(len(times)) if n not in (3, 4)]
+        return Followed(times, (), (Faces.join(parts, len(times)),))
+
+    monkeypatch.setattr(extraction, "follow_faces", follow)
+    return film(tmp_path / "in" / "clip.mp4")
+
+
+def make(source: Path, driver: Any, output: Path, **options: Any) -> Any:
+    return omote.animate(source, driver, output, engine="liveportrait", **{"credentials": False, **options})
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """The one line of a refusal, after checking that it is one."""
+    capsys.readouterr()
+    try:
+        code = main(["animate", *map(str, words)])
+    except SystemExit as left:
+        code = int(left.code or 0)
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, ""), err
+    assert err.startswith("omote: error: ")
+    assert err.count("\n") == 1
+    return err
