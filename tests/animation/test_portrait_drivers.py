@@ -89,6 +89,14 @@ def test_the_motion_of_every_kind_of_driver_can_be_kept(
         make(photo, None, tmp_path / "y.mp4", take=kept, sliders=Sliders(smile=1))
 
 
+def test_a_kept_performance_was_seen_in_one_crop(photo: Path, tmp_path: Path) -> None:
+    kept, held = tmp_path / "kept.omote", []
+    for scale in (2.2, 2.2, 1.8):
+        make(photo, take_of([0.5]), tmp_path / "a.png", take=kept, driver_crop_scale=scale, overwrite=True)
+        held.append(kept.read_bytes())
+    assert held[0] == held[1] != held[2]
+
+
 def test_shots_are_kept_with_the_motion() -> None:
     motion = random_motion(6)
     eyes, lip, found = torch.full((6, 2), 0.3), torch.full((6, 1), 0.1), np.ones(6, bool)

@@ -63,8 +63,7 @@ def _open_leader(driver: DriverLike, job: Job, engine: LivePortrait, progress: P
             return engine.video_driver(path, choice, progress)
         return _look_at_picture(path, choice, engine)
 
-    mark = {"face": choice, **engine.marks_of_video}
-    take = _kept(look, digest_of(path), {"file": path.name}, mark, job, engine)
+    take = _kept(look, path, {"file": path.name}, {"face": choice}, job, engine)
     return Leader(take, "video" if kind == "video" else "photo", path)
 
 
@@ -98,16 +97,14 @@ def _rig_leader(
     rest = None
     if take.space != IMPLICIT21:
         take, rest = edited(before_the_camera(take), job.options)
-    mark = {"rest": None if rest is None else digest_of(rest), **engine.marks}
-    motion = _kept(
-        lambda: engine.take_driver(take, progress, rest), digest_of(take), take.source, mark, job, engine
-    )
+    mark = {"rest": None if rest is None else digest_of(rest)}
+    motion = _kept(lambda: engine.take_driver(take, progress, rest), take, take.source, mark, job, engine)
     return Leader(motion, kind, path)
 
 
 def _kept(
     look: Callable[[], DrivingTake],
-    digest: str,
+    driver: DriverLike,
     source: Mapping[str, Any],
     mark: Mapping[str, Any],
     job: Job,
@@ -117,9 +114,9 @@ def _kept(
 
     Args:
         look: finds the motion.
-        digest: sha256 of the driver.
+        driver: whose motion it is.
         source: the account of its origin.
-        mark: all else that decides the motion.
+        mark: what else decides the motion, beside the engine.
         job: says where it is kept, if at all.
         engine: reads it.
     """
@@ -130,6 +127,7 @@ def _kept(
     place = job.options.take
     if place is None:
         return look()
+    digest, mark = digest_of(driver), {**mark, **engine.marks}
     take = kept_take(place, digest, mark)
     if take is None:
         about = {"method": "liveportrait", "sha256": digest, "omote": __version__, CAPTURE_MARK: mark}

@@ -80,14 +80,9 @@ class LivePortrait:
 
     @property
     def marks(self) -> dict[str, Any]:
-        """What decides the motion of every driver, as JSON values."""
-        return {"engine": "liveportrait", "network": self._extractor.fingerprint}
-
-    @property
-    def marks_of_video(self) -> dict[str, Any]:
-        """What decides that of a driving video or picture."""
-        names = ("compat", "crop_driver", "driver_crop_scale")
-        return {**self.marks, **{name: getattr(self.options, name) for name in names}}
+        """What decides the motion that is seen in a driver, as JSON values."""
+        told = {name: getattr(self.options, name) for name in ("compat", "crop_driver", "driver_crop_scale")}
+        return {"engine": "liveportrait", "network": self._extractor.fingerprint, **told}
 
     def photo(self, picture: Picture, landmarks: Sequence[NDArray[Any]]) -> PhotoSource:
         """A photo (H, W, 3) uint8 RGB whose faces are given by their landmarks (478, 2) px."""
