@@ -235,8 +235,9 @@ def test_ctrl_c_leaves_nothing(small: Path, media: Path, tmp_path: Path) -> None
         _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert "Traceback" not in errors
+    # Python ends itself by the signal if that came within ``exec`` of a text, as of loops compiled while it runs.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert errors == "stopped; run the same command again to resume\n"
     assert list(out.iterdir()) == []
 
 
