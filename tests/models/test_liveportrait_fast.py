@@ -10,10 +10,12 @@ from torch.nn import functional as F
 from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, WarpingConfig
 from omote.models.liveportrait.fast import FastGenerator, FastWarping
 from omote.models.liveportrait.fast import convolutions as packed
+from omote.models.liveportrait.fast import enlarged as cells_of_four
 from omote.models.liveportrait.fast.bits import as_array
 from omote.models.liveportrait.fast.convolutions import Conv, fold_norm
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
+from omote.models.liveportrait.fast.winograd import TiledConv
 from omote.models.liveportrait.generator import SpadeGenerator
 from omote.models.liveportrait.warping import WarpingModule
 from omote.models.seeded import fill_seeded
@@ -88,7 +90,7 @@ def test_enlarging_before_and_after_is_the_same(factor: int) -> None:
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])  # by which the modulated picture is enlarged
-def test_cells_modulate_as_their_picture_does(factor: int) -> None:
+def test_cells_modulate_as_their_picture_does(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     enlarged = EnlargedConv(torch.randn(6, 4, 3, 3), torch.randn(6), 4, torch.float32, "relu")
     weight, bias = 0.1 * torch.randn(10, 3, 3, 3), torch.randn(10)
@@ -100,10 +102,24 @@ def test_cells_modulate_as_their_picture_does(factor: int) -> None:
         0, 5:
     ]
     cells = CellConv(weight, bias, torch.float32)
-    products, made = cells(enlarged.parts(small)[0], 2), torch.full((20, 12, 5), torch.nan)
-    inputs = [as_array(part) for part in (x, statistics, products, cells.bias)]
-    modulate_cells(*inputs, 0.2, as_array(made))
+    made, tops = torch.full((20, 12, 5), torch.nan), []
+    monkeypatch.setattr(cells_of_four, "_CELLS", 6)  # two of the five rows at a time
+    for top, products in cells(enlarged.parts(small)[0], 2):
+        inputs = [as_array(part) for part in (x, statistics, products, cells.bias)]
+        modulate_cells(*inputs, top, 0.2, as_array(made))
+        tops.append(top)
+    assert tops == [0, 2, 4]
     assert made.movedim(-1, 0).numpy() == pytest.approx(F.leaky_relu(wanted, 0.2).numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("added", [True, False])
+@pytest.mark.parametrize("size", [(8, 12), (6, 9)])  # the second leaves parts of tiles
+def test_tiles_are_convolved_as_their_picture_is(size: tuple[int, int], added: bool) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(5, 200, 3, 3) / 40, torch.randn(5), torch.randn(2, 200, *size)
+    plus = torch.randn(2, 5, *size) if added else None
+    wanted = F.conv2d(x, weight, bias, padding=1) + (plus if plus is not None else 0)
+    assert TiledConv(weight, bias)(x, plus).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
 
 
 def test_bfloat16_is_read_and_rounded_as_torch_does() -> None:

@@ -6,12 +6,16 @@ above, two alike in the middle, and the last, which sees the cell below; columns
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from omote.models.liveportrait.fast.bits import as_array
 from omote.models.liveportrait.fast.convolutions import Activation, Conv
 from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells
+
+_CELLS = 1024  # at a time: few enough for the caches, enough for the products
 
 
 class EnlargedConv:
@@ -86,18 +90,21 @@ class CellConv:
         self._inputs = weight.shape[1]
         self.bias = bias.detach().float()
 
-    def __call__(self, parts: Tensor, first: int) -> Tensor:
-        """The products (4, 4, H, W, out): along rows, along columns.
+    def __call__(self, parts: Tensor, first: int) -> Iterator[tuple[int, Tensor]]:
+        """Some rows of cells after others: the first, and the products (4, 4, rows, W, out), along rows, columns.
 
         Args:
             parts: (3, 3, H, W, all) of `EnlargedConv.parts`, of one picture.
             first: of the channels that are this convolution's.
         """
         height, width = parts.shape[2:4]
-        seen = torch.empty(4, 4, height, width, 4 * self._inputs, dtype=parts.dtype)
-        look_at_cells(as_array(parts), first, CELL_ROWS, CELL_TERMS, as_array(seen))
-        made = torch.bmm(seen.view(16, height * width, -1), self._weight)
-        return made.view(4, 4, height, width, -1)
+        rows = max(1, _CELLS // width)
+        for top in range(0, height, rows):
+            size = (4, 4, min(rows, height - top), width, 4 * self._inputs)
+            seen = torch.empty(size, dtype=parts.dtype)
+            look_at_cells(as_array(parts), first, top, CELL_ROWS, CELL_TERMS, as_array(seen))
+            made = torch.bmm(seen.flatten(2, 3).flatten(0, 1), self._weight)
+            yield top, made.view(*size[:4], -1)
 
 
 def _taps(weight: Tensor, axis: int) -> list[tuple[Tensor, Tensor]]:

@@ -19,6 +19,7 @@ from omote.models.liveportrait.fast.bits import as_array
 from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
+from omote.models.liveportrait.fast.winograd import picture_conv
 from omote.models.liveportrait.generator import Spade, SpadeGenerator, SpadeResBlock
 
 _LEAK, _EPSILON = 0.2, 1e-5
@@ -39,7 +40,7 @@ class FastGenerator:
             for index in range(generator.config.num_middle_blocks)
         ]
         self._hidden = generator.config.spade_hidden
-        self._fc = Conv(generator.fc.weight, generator.fc.bias, dtype)
+        self._fc = picture_conv(generator.fc.weight, generator.fc.bias, dtype)
         shared = [spade for block in blocks for spade in (block.norm_0, block.norm_1)]
         weight, bias = _joined(shared)
         self._shared = Conv(weight, bias, dtype, activation="relu")
@@ -68,7 +69,7 @@ class _Modulation:
     """A SPADE layer but for its first convolution: normalises, scales and shifts as the hidden map says."""
 
     def __init__(self, spade: Spade, dtype: torch.dtype) -> None:
-        self._conv = Conv(*_scale_and_shift(spade), dtype)
+        self._conv = picture_conv(*_scale_and_shift(spade), dtype)
 
     def __call__(self, x: Tensor, statistics: Tensor, hidden: Tensor, leak: float = _LEAK) -> Tensor:
         """(B, C, H, W), channels last.
@@ -96,9 +97,9 @@ class _CellModulation:
         height, width = (4 * size for size in hidden.shape[3:5])
         made = torch.empty(len(x), height, width, x.shape[1], dtype=x.dtype)
         for image, some, parts, out in zip(x.movedim(1, -1), statistics, hidden, made, strict=True):
-            products = self._conv(parts, self._first)
-            inputs = map(as_array, (image, some, products, self._conv.bias))
-            modulate_cells(*inputs, leak, as_array(out))
+            for top, products in self._conv(parts, self._first):
+                inputs = map(as_array, (image, some, products, self._conv.bias))
+                modulate_cells(*inputs, top, leak, as_array(out))
         return made.movedim(-1, 1)
 
 
@@ -123,7 +124,7 @@ class _Block:
 
     def __init__(self, block: SpadeResBlock, dtype: torch.dtype) -> None:
         self._modulations = [_Modulation(spade, dtype) for spade in (block.norm_0, block.norm_1)]
-        self._convs = [Conv(conv.weight, conv.bias, dtype) for conv in (block.conv_0, block.conv_1)]
+        self._convs = [picture_conv(conv.weight, conv.bias, dtype) for conv in (block.conv_0, block.conv_1)]
 
     def __call__(self, x: Tensor, *hidden: Tensor) -> Tensor:
         inner = self._convs[0](self._modulations[0](x, _measured(x), hidden[0]))
@@ -149,7 +150,7 @@ class _Enlarging:
         else:
             self._modulations = [_Modulation(spade, dtype) for spade in spades]
         self._convs = [
-            Conv(conv.weight, conv.bias, dtype) for conv in (block.conv_0, block.conv_1, block.conv_s)
+            picture_conv(conv.weight, conv.bias, dtype) for conv in (block.conv_0, block.conv_1, block.conv_s)
         ]
 
     def __call__(self, x: Tensor, seg: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.liveportrait.fast.bits import loop, real, stored
+from omote.models.liveportrait.fast.bits import loop, part, real, stored
 
 
 @loop
@@ -81,25 +81,26 @@ CELL_TERMS = np.array([[0, 1, 1, 2, 3, 0, 2, 4], [5, 5, 5, 5, 0, 1, 1, 2]])  # t
 
 
 @loop
-def look_at_cells(parts: Any, first: int, near: Any, terms: Any, seen: Any) -> None:
+def look_at_cells(parts: Any, first: int, top: int, near: Any, terms: Any, seen: Any) -> None:
     """What the products of `CellConv` look at.
 
     Args:
         parts: (3, 3, H, W, all) by the kind of row and of column.
         first: of the channels that count.
+        top: first row of cells that is looked at.
         near: `CELL_ROWS`; given, not looked up, so that its length is unknown when this is compiled: it is unrolled
             otherwise, which takes ten seconds.
         terms: `CELL_TERMS`.
-        seen: (4, 4, H, W, 4 C): products along rows, along columns; two rows of two columns of channels.
+        seen: (4, 4, rows, W, 4 C): products along rows, along columns; two rows of two columns of channels.
     """
-    height, width, channels = seen.shape[2], seen.shape[3], seen.shape[4] // 4
-    for job in prange(height):
+    height, width, channels = parts.shape[2], parts.shape[3], seen.shape[4] // 4
+    for job in prange(seen.shape[2]):
         i = np.int64(job)
         rows = np.zeros((6, 6, channels), np.float32)
         mixed = np.zeros((6, channels), np.float32)
         for j in range(width):
             for r in range(near.shape[1]):
-                y = i + near[1, r]
+                y = top + i + near[1, r]
                 for s in range(near.shape[1]):
                     x = j + near[1, s]
                     inside = 0 <= y < height and 0 <= x < width
@@ -124,19 +125,22 @@ def look_at_cells(parts: Any, first: int, near: Any, terms: Any, seen: Any) -> N
 
 
 @loop
-def modulate_cells(x: Any, statistics: Any, products: Any, bias: Any, leak: float, made: Any) -> None:
+def modulate_cells(
+    x: Any, statistics: Any, products: Any, bias: Any, top: int, leak: float, made: Any
+) -> None:
     """`modulate` by the results of `CellConv`, which are put together here.
 
     Args:
         x: (h, w, C), enlarged by nearest neighbours to the result's size.
         statistics: (2, C) of `measure`.
-        products: (4, 4, H / 4, W / 4, 2 C).
+        products: (4, 4, rows, W / 4, 2 C).
         bias: (2 C,) float32.
+        top: first row of cells that is made.
         leak: see `modulate`.
         made: (H, W, C).
     """
-    height, _, channels = made.shape
-    factor, side = height // x.shape[0], height // products.shape[2]
+    _, width, channels = made.shape
+    factor, side = width // x.shape[1], width // products.shape[3]
     slope = np.float32(leak)
     mean, scale = statistics[0], statistics[1]
     for job in prange(products.shape[2]):
@@ -150,8 +154,8 @@ def modulate_cells(x: Any, statistics: Any, products: Any, bias: Any, leak: floa
                     two = products[base_row + 2, base, i, j]
                     three = products[base_row, base + 2, i, j]
                     four = products[base_row + 2, base + 2, i, j]
-                    pixel = x[(4 * i + row) // factor, (4 * j + column) // factor]
-                    out = made[4 * i + row, 4 * j + column]
+                    down, right = side * (top + i) + row, side * j + column
+                    pixel, out = x[down // factor, right // factor], made[down, right]
                     along, across = np.float32(more_rows), np.float32(more)
                     both = along * across
                     for c in range(channels):
@@ -170,3 +174,103 @@ def modulate_cells(x: Any, statistics: Any, products: Any, bias: Any, leak: floa
                         )
                         value = (real(pixel[c]) - mean[c]) * scale[c] * (by + bias[c]) + to + bias[d]
                         out[c] = stored(value if value > 0 else value * slope, out)
+
+
+_CHUNK = 128  # channels at a time, so that a tile stays in the nearest cache
+
+
+@part
+def _mix(matrix: Any, tile: Any, mixed: Any, many: int) -> None:
+    """Along the first axis of (t, t, channels) the matrix's rows of it; the two axes change places."""
+    rows, size = matrix.shape
+    for r in range(rows):
+        for s in range(size):
+            out = mixed[s, r]
+            out[:] = 0
+            for k in range(size):
+                by, source = matrix[r, k], tile[k, s]
+                if by != 0:
+                    for c in range(many):
+                        out[c] += by * source[c]
+
+
+@loop
+def take_tiles(x: Any, matrix: Any, tiles: Any) -> None:
+    """What the products of `TiledConv` look at.
+
+    Args:
+        x: (B, H, W, C); zero outside.
+        matrix: (t, t) float32, applied along both axes of a tile of t x t pixels, which overlap by 2.
+        tiles: (t t, B h w, C) for h x w tiles that cover the picture.
+    """
+    count, height, width, channels = x.shape
+    size = len(matrix)
+    side = size - 2
+    high, wide = (height + side - 1) // side, (width + side - 1) // side
+    for job in prange(count * high):
+        image, i = divmod(np.int64(job), high)
+        pixels = np.empty((size, size, _CHUNK), np.float32)
+        mixed = np.empty((size, size, _CHUNK), np.float32)
+        for j in range(wide):
+            place = (image * high + i) * wide + j
+            for first in range(0, channels, _CHUNK):
+                many = min(_CHUNK, channels - first)
+                for r in range(size):
+                    for s in range(size):
+                        row, column, pixel = i * side + r - 1, j * side + s - 1, pixels[r, s]
+                        if 0 <= row < height and 0 <= column < width:
+                            source = x[image, row, column, first : first + many]
+                            pixel[:many] = source
+                        else:
+                            pixel[:] = 0
+                _mix(matrix, pixels, mixed, many)
+                _mix(matrix, mixed, pixels, many)
+                for r in range(size):
+                    for s in range(size):
+                        tiles[r * size + s, place, first : first + many] = pixels[r, s, :many]
+
+
+@loop
+def give_tiles(tiles: Any, bias: Any, plus: Any, matrix: Any, made: Any) -> None:
+    """The results of `TiledConv`, of its products.
+
+    Args:
+        tiles: (t t, B h w, C).
+        bias: (C,) float32.
+        plus: (B, H, W, C) that is added, or empty.
+        matrix: (n, t) float32, applied along both axes.
+        made: (B, H, W, C).
+    """
+    count, height, width, channels = made.shape
+    side, size = matrix.shape
+    high, wide = (height + side - 1) // side, (width + side - 1) // side
+    for job in prange(count * high):
+        image, i = divmod(np.int64(job), high)
+        products = np.empty((size, size, _CHUNK), np.float32)
+        mixed = np.empty((size, size, _CHUNK), np.float32)
+        for j in range(wide):
+            place = (image * high + i) * wide + j
+            for first in range(0, channels, _CHUNK):
+                many = min(_CHUNK, channels - first)
+                for r in range(size):
+                    for s in range(size):
+                        product = products[r, s]
+                        source = tiles[r * size + s, place, first : first + many]
+                        product[:many] = source
+                _mix(matrix, products, mixed, many)
+                _mix(matrix, mixed, products, many)
+                more = bias[first : first + many]
+                for r in range(side):
+                    for s in range(side):
+                        product = products[r, s]
+                        row, column = i * side + r, j * side + s
+                        if row >= height or column >= width:
+                            continue
+                        out = made[image, row, column, first : first + many]
+                        if plus.size:
+                            other = plus[image, row, column, first : first + many]
+                            for c in range(many):
+                                out[c] = product[c] + more[c] + other[c]
+                        else:
+                            for c in range(many):
+                                out[c] = product[c] + more[c]
