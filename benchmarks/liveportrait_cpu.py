@@ -5,7 +5,8 @@
 
 Seeded weights, published sizes. Both ways draw the same driven frames: M on the driver's crop, stitching, W and G; the
 source's features are there already. Rounds of both alternate, so that a noisy machine troubles both; medians are
-told. Memory is measured in processes of their own, for two numbers of frames. Ends with one line of JSON.
+told. So is how fast matrices are multiplied meanwhile: the gain of bfloat16 moves with it. Memory is measured in
+processes of their own, for two numbers of frames. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -130,6 +131,18 @@ def total(times: dict[str, float]) -> float:
     return sum(times[net] for net in "MSWG")
 
 
+def rates() -> dict[str, float]:
+    """TFLOP/s of a product of matrices of the middle blocks' size: what this machine gives just now."""
+    found = {}
+    for name, dtype in DTYPES.items():
+        one, other = torch.randn(4096, 512).to(dtype), torch.randn(512, 512).to(dtype)
+        times: list[float] = []
+        for _ in range(50):
+            timed(lambda a=one, b=other: a @ b, times)
+        found[name] = 2 * 4096 * 512 * 512 / median(times) / 1e12
+    return found
+
+
 def peak_mb(frames: int) -> float:
     """Peak memory of a process that draws so many frames in bfloat16, one at a time, megabytes."""
     made = subprocess.run(
@@ -167,7 +180,10 @@ def main() -> None:
     if options.draw is not None:
         draw(options.draw)
         return
+    # First, as a process starts with the peak of the one that started it.
+    peaks = {frames: peak_mb(frames) for frames in options.memory}
     nets = networks()
+    before = rates()
     results = {batch: compare(nets, batch, options.rounds) for batch in map(int, options.batches.split(","))}
     print(f"milliseconds a driven frame, {options.threads} threads\n")
     print("| batch | way | M | stitching | W | G | all | times faster | largest difference | PSNR dB |")
@@ -180,8 +196,10 @@ def main() -> None:
             apart = f"{times['difference']:.1e} | {times['psnr']:.1f}" if "psnr" in times else " | "
             print(f"| {batch} | {name} | {row} | {total(times):.0f} | {faster:.2f} | {apart} |")
     few, many = options.memory
-    peaks = {frames: peak_mb(frames) for frames in (few, many)}
-    print(f"\npeak memory: {peaks[few]:.0f} MB for {few} frames, {peaks[many]:.0f} MB for {many}")
+    multiplied = {name: (before[name] + value) / 2 for name, value in rates().items()}
+    told = ", ".join(f"{value:.2f} in {name}" for name, value in multiplied.items())
+    print(f"\nmatrices were multiplied at {told} TFLOP/s (before and after, mean)")
+    print(f"peak memory: {peaks[few]:.0f} MB for {few} frames, {peaks[many]:.0f} MB for {many}")
     one = results[min(results)]
     fastest = {
         name: max(results, key=lambda b, n=name: total(results[b]["plain"]) / total(results[b][n]))
@@ -196,6 +214,7 @@ def main() -> None:
         "speedup_fp32": total(best["float32"]["plain"]) / total(best["float32"]["float32"]),
         "max_abs_diff_fp32": max(found["float32"]["difference"] for found in results.values()),
         "peak_mb": peaks[many],
+        **{f"tflops_{name}": value for name, value in multiplied.items()},
     }
     print(json.dumps({name: round(value, 7 if "diff" in name else 3) for name, value in summary.items()}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import llvmlite.ir
+import numba
 import numpy as np
 import torch
 from numba import njit, types
@@ -23,6 +24,11 @@ loop = njit(**_OPTIONS, parallel={"prange": True, **dict.fromkeys(_ELSEWHERE, Fa
 def as_array(tensor: torch.Tensor) -> Any:
     """A tensor's memory as an array that the compiled loops take: float32, or the bits of bfloat16 as uint16."""
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def use_torch_threads() -> None:
+    """Let compiled loops of this thread use as many threads as torch does."""
+    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
 
 
 def real(value: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omote.models.liveportrait.fast.bits import as_array
+from omote.models.liveportrait.fast.bits import as_array, use_torch_threads
 from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
@@ -52,6 +52,7 @@ class FastGenerator:
 
     def __call__(self, feature: Tensor) -> Tensor:
         """(B, 3, ...) RGB in 0..1, float32; see `SpadeGenerator.forward`."""
+        use_torch_threads()
         seg = feature.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = self._fc(seg)
         hidden = self._shared(seg).split(self._hidden, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.liveportrait.blocks import DownBlock3d, UpBlock3d
-from omote.models.liveportrait.fast.bits import as_array
+from omote.models.liveportrait.fast.bits import as_array, use_torch_threads
 from omote.models.liveportrait.fast.convolutions import (
     Conv,
     DeepConv,
@@ -88,6 +88,7 @@ class FastWarping:
             kp_driving: (B, K, 3) float32.
             kp_source: (B, K, 3) or (1, K, 3) float32.
         """
+        use_torch_threads()
         count = len(kp_driving)
         kp_source = kp_source.expand(count, -1, -1)
         features, compressed = (
