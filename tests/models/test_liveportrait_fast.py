@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -209,3 +210,14 @@ def test_keypoints_outside_the_picture_are_sampled_as_zero() -> None:
         fast = FastWarping(net, torch.float32)
         found = fast(fast.prepare(volume), driving, source)
         assert (found - net(volume, driving, source).out).abs().max().item() < 2e-5
+
+
+def test_compiled_loops_use_as_many_threads_as_torch_does() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            FastGenerator(generator(), torch.float32)(torch.zeros(1, 32, 8, 8))
+        assert numba.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
