@@ -22,9 +22,9 @@ import torch
 
 from omote.controls import FACS102
 from omote.models.inversion import FastInversion, InversionConfig, InversionNet
+from omote.models.processor import keep_memory
 from omote.rigs.facs import load_rig
 from omote.training.mesh_start import place_mesh
-from omote.training.numerics import keep_memory
 
 
 def measure(ways: dict[str, Callable[[], Any]], rounds: int, pairs: int) -> dict[str, float]:

@@ -4,9 +4,9 @@
     python benchmarks/liveportrait_cpu.py --rounds 5 --batches 1
 
 Seeded weights, published sizes. Both ways draw the same driven frames: M on the driver's crop, stitching, W and G; the
-source's features are there already. Rounds of both alternate, so that a noisy machine troubles both; medians are
-told. So is how fast matrices are multiplied meanwhile: the gain of bfloat16 moves with it. Memory is measured in
-processes of their own, for two numbers of frames. Ends with one line of JSON.
+source's features are there already. Ours keeps freed memory, as `omote animate` does. Rounds of both alternate, so that
+a noisy machine troubles both; medians are told. So is how fast matrices are multiplied meanwhile: the gain of bfloat16
+moves with it. Memory is measured in processes of their own, for two numbers of frames. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torch
 from omote.models.liveportrait import LivePortraitNets
 from omote.models.liveportrait.fast import FastGenerator, FastWarping
 from omote.models.liveportrait.keypoints import Motion
+from omote.models.processor import keep_memory
 from omote.models.seeded import fill_seeded
 
 Frames = tuple[torch.Tensor, torch.Tensor]
@@ -107,6 +108,7 @@ def compare(nets: LivePortraitNets, batch: int, rounds: int) -> dict[str, Any]:
     pictures: dict[str, torch.Tensor] = {}
     for turn in range(rounds + 1):
         for name, way in {"plain": plain, **fast}.items():
+            keep_memory(keep=name != "plain")
             kept = times.setdefault(name, {n: [] for n in "MSWG"})
             if turn == 1:  # the first round warms up
                 for values in kept.values():
@@ -154,6 +156,8 @@ def peak_mb(frames: int) -> float:
 def draw(frames: int) -> None:
     """The work of `peak_mb`."""
     import resource
+
+    keep_memory()
 
     nets = networks()
     rng = np.random.default_rng(0)

@@ -26,11 +26,11 @@ from omote.models.inversion import InversionNet, load_checkpoint, save_checkpoin
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from omote.models.inversion.mesh import CONTROL_SPREAD, Belief
 from omote.models.inversion.network import surfaces
+from omote.models.processor import keep_memory
 from omote.rigs.open import open_rig
 from omote.training.datasets.crops import CropStore
 from omote.training.datasets.loader import collate
 from omote.training.datasets.shards import complete_shards
-from omote.training.numerics import keep_memory
 
 PARTS = ("seen", "eyes", "state", "truth")
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.999, 100

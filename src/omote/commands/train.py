@@ -107,9 +107,9 @@ class TrainInversionArgs:
 
     def run(self) -> int:
         """Train; return 0."""
+        from omote.models.processor import keep_memory
         from omote.rigs.open import open_rig
         from omote.training.inversion import load_checkpoint, make_net, train_inversion
-        from omote.training.numerics import keep_memory
 
         keep_memory()
         if not self.data:

@@ -80,8 +80,8 @@ class TrainLivePortraitArgs:
     def run(self) -> int:
         """Train; return 0."""
         from omote.commands.train_progress import Progress
+        from omote.models.processor import keep_memory
         from omote.training.liveportrait import MODEL, train_liveportrait
-        from omote.training.numerics import keep_memory
 
         keep_memory()
         if not self.data:

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from omote.errors import InputError, OutputError
+from omote.models.processor import keep_memory
 from omote.training.critic import Adversarial, Opponent
 from omote.training.curves import Log
 from omote.training.ema import Ema
-from omote.training.numerics import Precision, keep_memory, pick_precision
+from omote.training.numerics import Precision, pick_precision
 from omote.training.schedule import Budget, LearningRate
 from omote.training.state import Position, load_state, random_state, restore_random_state, save_state
 

@@ -1,10 +1,7 @@
-"""How numbers are computed while training: which precision, how many threads, how memory is handed out."""
+"""How numbers are computed while training: which precision, how many threads."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import sys
 from typing import Literal
 
 import torch
@@ -14,23 +11,6 @@ from omote.models.processor import multiplies_bfloat16
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_LARGE = 2**31 - 1
-
-
-def keep_memory() -> bool:
-    """Tell glibc to keep freed memory for the next allocation; whether it did (elsewhere than on glibc, no).
-
-    By default each activation above 32 MiB is mapped afresh and its pages are zeroed one fault at a time. In bfloat16
-    that was up to 40 % of a training step.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        return bool(libc.mallopt(_M_MMAP_THRESHOLD, _LARGE) and libc.mallopt(_M_TRIM_THRESHOLD, _LARGE))
-    return False
 
 
 def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:

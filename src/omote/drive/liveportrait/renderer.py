@@ -14,6 +14,7 @@ from omote.drive.liveportrait.networks import Processor, choose_processor
 from omote.models.liveportrait import LivePortraitNets
 from omote.models.liveportrait.fast import FastGenerator, FastWarping, Volume
 from omote.models.liveportrait.keypoints import POINTS
+from omote.models.processor import keep_memory
 
 
 class Renderer(Protocol):
@@ -54,6 +55,7 @@ class FastRenderer:
     """
 
     def __init__(self, nets: LivePortraitNets, dtype: torch.dtype) -> None:
+        keep_memory()
         self._dtype = dtype
         self._extractor = nets.appearance_feature_extractor
         self._warping = FastWarping(nets.warping_module, dtype)
