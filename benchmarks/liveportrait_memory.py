@@ -25,7 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 WIDTH, HEIGHT, FPS = 1280, 720, 30
 SHOWN = 40
-"""Different frames; longer videos play them to and fro."""
+"""Different frames; longer videos play them back and forth."""
 
 
 def make_inputs(folder: Path, counts: list[int]) -> None:
