@@ -45,7 +45,7 @@ class Conv:
         leak: float = 0.2,
     ) -> None:
         dims = weight.ndim - 2
-        self.dtype, self.out_channels, self.activation, self.leak = dtype, len(weight), activation, leak
+        self.activation, self.leak = activation, leak
         self._layout = torch.channels_last if dims == 2 else torch.channels_last_3d
         self._kernel = weight.shape[2:]
         self._padding = list(padding or [(n // 2, n // 2) for n in self._kernel])

@@ -180,11 +180,11 @@ _CHUNK = 128  # channels at a time, so that a tile stays in the nearest cache
 
 
 @part
-def _mix(matrix: Any, tile: Any, mixed: Any, many: int) -> None:
-    """Along the first axis of (t, t, channels) the matrix's rows of it; the two axes change places."""
+def _mix(matrix: Any, tile: Any, columns: int, mixed: Any, many: int) -> None:
+    """Of a tile (t, columns, channels) what the matrix's rows make of its rows; the two axes change places."""
     rows, size = matrix.shape
     for r in range(rows):
-        for s in range(size):
+        for s in range(columns):
             out = mixed[s, r]
             out[:] = 0
             for k in range(size):
@@ -223,8 +223,8 @@ def take_tiles(x: Any, matrix: Any, tiles: Any) -> None:
                             pixel[:many] = source
                         else:
                             pixel[:] = 0
-                _mix(matrix, pixels, mixed, many)
-                _mix(matrix, mixed, pixels, many)
+                _mix(matrix, pixels, size, mixed, many)
+                _mix(matrix, mixed, size, pixels, many)
                 for r in range(size):
                     for s in range(size):
                         tiles[r * size + s, place, first : first + many] = pixels[r, s, :many]
@@ -257,8 +257,8 @@ def give_tiles(tiles: Any, bias: Any, plus: Any, matrix: Any, made: Any) -> None
                         product = products[r, s]
                         source = tiles[r * size + s, place, first : first + many]
                         product[:many] = source
-                _mix(matrix, products, mixed, many)
-                _mix(matrix, mixed, products, many)
+                _mix(matrix, products, size, mixed, many)
+                _mix(matrix, mixed, side, products, many)
                 more = bias[first : first + many]
                 for r in range(side):
                     for s in range(side):
