@@ -41,5 +41,10 @@ def small_mesh(
 
 def small_unwrapped(space: ControlSpace = FACS102, rig: str = "facs", **changes: Any) -> InversionConfig:
     """As `small_mesh`, then unwrapped to 16 x 24 places, with eyes that move the last control."""
-    small: dict[str, Any] = {"grid": (16, 24), "eye_branch": True, "eye_controls": space.names[-1:]}
+    small: dict[str, Any] = {
+        "grid": (16, 24),
+        "grid_axes": 8,
+        "eye_branch": True,
+        "eye_controls": space.names[-1:],
+    }
     return small_mesh(space, rig, **{**small, **changes})

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.models.small_networks import small_hiera
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tests.models.small_networks import small_hiera, small_mesh
 
 from omote.controls import ARKIT52, FACS102
 from omote.errors import InputError, OutputError, WeightsError
@@ -142,7 +144,7 @@ def test_frozen_stages_do_not_move(stages: int, kind: str) -> None:
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
     net, given = make(frozen_stages=2), images()
     path = tmp_path / "net.safetensors"
-    save_checkpoint(path, net, half=False, steps=3)
+    save_checkpoint(path, net, precision="float32", steps=3)
     again = load_checkpoint(path, FACS102, rig="facs")
     assert again.config == net.config
     assert not again.training
@@ -152,11 +154,42 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     assert float((load_checkpoint(path)(**given) - net(**given)).detach().abs().max()) < 0.003
 
 
+def test_large_matrices_are_kept_as_bytes(tmp_path: Path) -> None:
+    net = InversionNet(small_mesh(identity=90, points=400, mesh_axes=256, hidden=256))
+    assert net.mesh is not None
+    for step in net.mesh.steps:
+        torch.nn.init.normal_(step.last.weight, std=0.1)
+    for precision in ("float16", "int8"):
+        save_checkpoint(tmp_path / precision, net, precision=precision)
+    stored = load_file(tmp_path / "int8")
+    large = {name for name, value in stored.items() if value.dtype == torch.int8}
+    steps = range(len(net.mesh.steps))
+    assert large == {f"mesh.steps.{k}.{part}.weight" for k in steps for part in ("first", "second")}
+    assert all(stored[f"{name}.scale"].shape == stored[name].shape[:1] for name in large)
+    again = load_checkpoint(tmp_path / "int8").state_dict()
+    for name, value in net.state_dict().items():
+        most = value.abs().amax(1, keepdim=True) / 254 if name in large else value.abs() * 2**-11 + 1e-7
+        assert bool(((again[name] - value).abs() <= most * 1.001).all()), name
+    halves, matrices = ((tmp_path / name).stat().st_size for name in ("float16", "int8"))
+    saved = sum(stored[name].numel() for name in large)
+    assert matrices == pytest.approx(halves - saved, abs=12_000)  # scales and names
+
+
+def test_a_scale_without_its_matrix_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    net = make()
+    save_checkpoint(path, net)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({**load_file(path), "head.0.nothing.scale": torch.ones(3)}, path, metadata)
+    with pytest.raises(WeightsError, match="the weights do not fit their description"):
+        load_checkpoint(path)
+
+
 def test_the_shipped_network_fits_its_place(tmp_path: Path) -> None:
-    with torch.device("meta"):
-        net = InversionNet(InversionConfig.shipped(FACS102, "facs", identity=90))
-    size = 2 * sum(value.numel() for value in net.state_dict().values())
-    assert 5_000_000 < size < SHIPPED_LIMIT - 100_000  # and the header
+    net = InversionNet(InversionConfig.shipped(FACS102, "facs", identity=90))
+    save_checkpoint(tmp_path / "net.safetensors", net, precision="int8")
+    assert 5_000_000 < (tmp_path / "net.safetensors").stat().st_size < SHIPPED_LIMIT
 
 
 def test_the_published_network_is_two_hiera_tiny() -> None:

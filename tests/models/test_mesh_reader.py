@@ -413,7 +413,7 @@ def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
     assert 0.02 < wanted.std().item()
     assert torch.equal(found, rounded)
     assert found.numpy() == pytest.approx(wanted.numpy(), abs=0.02)  # random weights magnify what is rounded
-    save_checkpoint(tmp_path / "net.safetensors", net, half=False)
+    save_checkpoint(tmp_path / "net.safetensors", net, precision="float32")
     with torch.no_grad():
         assert torch.equal(load_checkpoint(tmp_path / "net.safetensors")(**given), wanted)
 

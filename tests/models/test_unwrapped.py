@@ -30,6 +30,8 @@ def network(**changes: Any) -> InversionNet:
     net.mesh.whiten({name: torch.randn(50, 18) for name in net.config.modalities}, 0.03)
     index = np.tile(np.arange(PLACES)[:, None] % 5, (1, 3))
     net.unwrapped.place(index, np.tile(np.array([0.5, 0.25, 0.25], np.float32), (PLACES, 1)))
+    net.unwrapped.whiten({name: torch.randn(50, PLACES * 3 // 16) for name in net.config.modalities}, 0.05)
+    torch.nn.init.normal_(net.unwrapped.conclusion.last.weight, std=0.3)  # as if trained
     return net
 
 
@@ -77,8 +79,10 @@ def test_light_and_gain_do_not_count() -> None:
         assert (net(**given) - net(**lit)).abs().max().item() < 0.03  # but for the least spread
 
 
-def test_eyes_have_a_say_in_their_controls_alone() -> None:
+def test_before_training_eyes_move_their_controls_alone() -> None:
     net, given = network(), images()
+    assert net.unwrapped is not None
+    torch.nn.init.zeros_(net.unwrapped.conclusion.last.weight)
     with torch.no_grad():
         net.train()
         without, with_eyes = net(**given)[-1].controls, net(**given, **eyes())[-1].controls
@@ -88,11 +92,46 @@ def test_eyes_have_a_say_in_their_controls_alone() -> None:
     assert without[:, 1].numpy() == pytest.approx(believed[:, 1].numpy(), abs=1e-6)
 
 
+def test_axes_have_unit_spread_on_what_they_were_made_from() -> None:
+    """Of the face a quarter as fine; what varies less than the rest is magnified."""
+    net, chance = network(), torch.Generator().manual_seed(3)
+    reader = net.unwrapped
+    assert reader is not None
+    faces = torch.randn(400, 3, 1, 1, generator=chance) + 0.2 * torch.randn(400, 3, 16, 24, generator=chance)
+    seen = reader.coarse({"normal": faces.clamp(-3, 3)})
+    assert list(seen) == ["normal"]
+    assert seen["normal"].shape == (400, 3 * 4 * 6)
+    middle = seen["normal"].unflatten(1, (3, 4, 6))[:, 1, 2, 3]
+    by_hand = faces.clamp(-3, 3)[:, 1, 8:12, 12:16].mean((1, 2))
+    assert middle.numpy() == pytest.approx(by_hand.numpy(), abs=1e-5)
+    reader.whiten(seen, 1e-6)
+    on_axes = (seen["normal"] - reader.normal_mean) @ reader.normal_axes
+    spread = on_axes.T @ on_axes / 400
+    assert spread.numpy() == pytest.approx(np.eye(8), abs=5e-3)
+
+
+def test_what_is_missing_lies_at_the_middle_of_its_axes() -> None:
+    net, given = network(), images()
+    assert net.unwrapped is not None
+    for name in ("rgb", "normal"):
+        other = "normal" if name == "rgb" else "rgb"
+        heard: list[Tensor] = []
+        hook = net.unwrapped.conclusion.register_forward_pre_hook(lambda _, known: heard.append(known[0]))  # noqa: B023
+        with torch.no_grad():
+            net(**{name: given[name]})
+        hook.remove()
+        axes = dict(zip(("rgb", "normal"), heard[0][:, 2:18].split(8, 1), strict=True))
+        assert not axes[other].any()
+        assert axes[name].abs().amax().item() > 0.1
+        assert heard[0][:, -8 * 2 - 2 : -8 * 2].tolist() == [[name == "rgb", name == "normal"]] * 3
+
+
 def test_both_readers_must_agree_on_some_controls() -> None:
     net, given = network(agreed=("up",)), {**images(), **eyes()}
     with torch.no_grad():
         concluded = net(**given)
-        mesh, unwrapped = (belief.controls for belief in net.train()(**given)[-2:])
+        net.training = True  # all beliefs, without dropout
+        mesh, unwrapped = (belief.controls for belief in net(**given)[-2:])
     product = mesh[:, 0].clamp_min(0) * unwrapped[:, 0].clamp_min(0)
     assert concluded[:, 0].numpy() == pytest.approx(product.sqrt().clamp(0, 1).numpy(), abs=1e-6)
     assert concluded[:, 1].numpy() == pytest.approx(unwrapped[:, 1].clamp(-1, 1).numpy(), abs=1e-6)
@@ -120,7 +159,7 @@ def test_the_unwrapped_face_teaches_no_mesh() -> None:
 
 def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
     net, given = network(), {**images(), **eyes()}
-    save_checkpoint(tmp_path / "net.safetensors", net, half=False)
+    save_checkpoint(tmp_path / "net.safetensors", net, precision="float32")
     again = load_checkpoint(tmp_path / "net.safetensors", SPACE)
     assert again.unwrapped is not None
     assert again.unwrapped.index.dtype == torch.int16

@@ -324,6 +324,34 @@ def _crops(rig: object, controls: torch.Tensor, identity: torch.Tensor) -> dict[
     return network_images(Config(), None, encode_normals(drawn.normal_camera, drawn.alpha), landmarks)
 
 
+def test_crops_of_eyes_stray_and_lose_their_sides() -> None:
+    """A ramp tells how far each crop was shifted and scaled; it goes on up to the pixels that are lost."""
+    from omote.training.datasets.loader import EYE_SCALE, EYE_SHIFT, stray_eyes
+
+    width, height = 64, 48
+    across = np.broadcast_to(np.arange(width) + 0.5, (height, width))
+    down = np.broadcast_to(np.arange(height)[:, None] + 0.5, (height, width))
+    ramp = np.stack([across, down, 0 * across] * 2, -1)
+    eyes = np.stack([ramp, ramp[:, ::-1]]).astype(np.uint8) * 3
+    rng = np.random.default_rng(0)
+    kept, shifts, scales = 0, [], []
+    for _ in range(400):
+        made = stray_eyes(eyes, rng)
+        assert made.shape == eyes.shape
+        assert made.dtype == np.uint8
+        assert (made[..., :3] == made[..., 3:]).all()  # all modalities alike
+        kept += made is eyes
+        if made is not eyes:
+            slope, start = np.polyfit(np.arange(16, 48), made[0, 24, 16:48, 0] / 3.0, 1)
+            scales.append(-np.log(slope))
+            shifts.append((31.5 - (start + slope * 31.5)) / slope / width)
+    assert 70 < kept < 130
+    assert np.std(scales) == pytest.approx(EYE_SCALE, rel=0.15)
+    assert np.std(shifts) == pytest.approx(EYE_SHIFT, rel=0.15)
+    assert abs(np.mean(shifts)) < 0.004
+    assert (eyes == np.stack([ramp, ramp[:, ::-1]]).astype(np.uint8) * 3).all()  # the given ones stay
+
+
 def test_batches_are_what_the_network_takes(folder: Path, store: CropStore) -> None:
     data = InversionData([folder], store, space=FACS102, identity_mirror=_signs())
     batch = collate(list(data)[:3])

@@ -60,8 +60,10 @@ def test_no_more_samples_are_read_than_it_is_prepared_from(monkeypatch: pytest.M
         "solving for rgb",
         "solving for normal",
         "solving for rgb and normal",
+        "finding axes of the unwrapped face",
     ]
     assert mesh.is_ready
+    assert all(getattr(unwrapped, f"{name}_axes").any(0).all() for name in ("rgb", "normal"))
     assert unwrapped.weight.sum(1).numpy() == pytest.approx(1, abs=1e-5)
     assert int(unwrapped.index.max()) < 40  # none inside the mouth
     # All samples have the same truth, and the usual pose where it is not known: the straight parts alone know it.

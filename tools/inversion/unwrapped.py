@@ -4,8 +4,10 @@
         --cache crops --store unwrapped --minutes 65 --lr 1e-3 -o trained.safetensors
 
 `omote train inversion` trains both at once, each picture strayed a little and looked at anew in each pass. Here every
-sample is unwrapped once and kept (100 kB each), after which a step costs only the small network's own time: about
-twice as many pairs in the same time. Mirrored faces, shifts by a pixel and missing modalities vary the samples.
+sample is unwrapped twice, as it is and as uncertain landmarks would crop it, and kept (170 kB), after which a step
+costs only the small network's own time: about twice as many pairs in the same time. Mirrored faces, shifts by a pixel,
+eye crops that stray and missing modalities vary the samples. Controls that are seldom used count more in the loss than
+their variance gives them: otherwise they are learned last.
 """
 
 from __future__ import annotations
@@ -29,32 +31,50 @@ from omote.models.inversion.network import surfaces
 from omote.models.processor import keep_memory
 from omote.rigs.open import open_rig
 from omote.training.datasets.crops import CropStore
-from omote.training.datasets.loader import collate
+from omote.training.datasets.loader import collate, stray, stray_eyes
 from omote.training.datasets.shards import complete_shards
 
-PARTS = ("seen", "eyes", "state", "truth")
-BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.999, 100
+EYES, LOOK = "eyes", ("seen", "state", "truth")
+BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
+LOOKS = 2
+SELDOM = 0.7
+"""Controls count in the loss by this power of their precision (1 / variance)."""
 POSE_MIRROR = (1, -1, -1, 1, -1, 1, 1)
 Shard = dict[str, np.ndarray]
 
 
-def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path) -> Shard:
-    """Samples of a shard: "seen" (N, H, W, 6) and "eyes" (N, 2, h, w, 6) uint8, "state" and "truth" (N, S)."""
-    where = {part: folder / f"{shard.parent.name}_{shard.stem}.{part}.npy" for part in PARTS}
-    if not where["truth"].exists():
-        samples = list(store.read(shard))
-        made: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
-        for first in range(0, len(samples), 64):
-            for part, values in unwrap(net, samples[first : first + 64]).items():
-                made[part].append(values)
-        for part in PARTS:
-            np.save(where[part], np.concatenate(made[part]))
-    return {part: np.load(path, mmap_mode="r") for part, path in where.items()}
+def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, looks: int) -> list[Shard]:
+    """Each look at the samples of a shard, the first as they are, the others strayed.
+
+    "seen" (N, H, W, 6) and "eyes" (N, 2, h, w, 6; as they are) uint8, "state" and "truth" (N, S).
+    """
+    samples: list[dict[str, Any]] = []
+    found = []
+    for look in range(looks):
+        stem = f"{shard.parent.name}_{shard.stem}"
+        where = {part: folder / f"{stem}{f'.{look}' if look else ''}.{part}.npy" for part in LOOK}
+        where[EYES] = folder / f"{stem}.{EYES}.npy"
+        if not where["truth"].exists():
+            samples = samples or list(store.read(shard))
+            rng = np.random.default_rng(look)
+            shown = [stray(sample, rng) for sample in samples] if look else samples
+            made: dict[str, list[np.ndarray]] = {part: [] for part in LOOK}
+            for first in range(0, len(shown), 64):
+                for part, values in unwrap(net, shown[first : first + 64]).items():
+                    made[part].append(values)
+            if not look:
+                made[EYES] = [
+                    np.stack([np.concatenate([s["eyes_rgb"], s["eyes_normal"]], -1) for s in samples])
+                ]
+            for part, values in made.items():
+                np.save(where[part], np.concatenate(values))
+        found.append({part: np.load(path, mmap_mode="r") for part, path in where.items()})
+    return found
 
 
 @torch.inference_mode()
 def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
-    """One batch of `stored`."""
+    """One batch of `stored`, without the eyes."""
     mesh, batch = net.mesh, collate(samples)
     with torch.autocast("cpu", torch.bfloat16):
         images = surfaces(batch, MODALITIES)
@@ -66,13 +86,7 @@ def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
     pixels = torch.cat(pictures, 1).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
     pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
     truth = mesh.units(Belief(batch["controls"], batch["identity"], pose))
-    eyes = np.stack([np.concatenate([s["eyes_rgb"], s["eyes_normal"]], -1) for s in samples])
-    return {
-        "seen": pixels.numpy(),
-        "eyes": eyes,
-        "state": mesh.units(belief).numpy(),
-        "truth": truth.numpy(),
-    }
+    return {"seen": pixels.numpy(), "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
 
 
 def as_images(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -87,9 +101,11 @@ def as_images(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
 class Feed:
     """Batches of varied samples, made on another thread."""
 
-    def __init__(self, shards: list[Shard], mirror: np.ndarray, seed: int) -> None:
+    def __init__(self, shards: list[list[Shard]], mirror: np.ndarray, seed: int) -> None:
         self.shards, self.mirror, self.rng = shards, mirror, np.random.default_rng(seed)
-        self.where = np.array([(i, j) for i, shard in enumerate(shards) for j in range(len(shard["truth"]))])
+        self.where = np.array(
+            [(i, j) for i, looks in enumerate(shards) for j in range(len(looks[0]["truth"]))]
+        )
         self.ready: queue.Queue[Shard] = queue.Queue(4)
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -100,14 +116,17 @@ class Feed:
                 self.ready.put(self._varied(self.where[order[first : first + BATCH]]))
 
     def _varied(self, where: np.ndarray) -> Shard:
-        batch = {part: np.stack([self.shards[i][part][j] for i, j in where]) for part in PARTS}
+        looks = self.rng.integers(0, len(self.shards[0]), len(where))
+        picked = [(self.shards[i][look], j) for (i, j), look in zip(where, looks, strict=True)]
+        batch = {part: np.stack([shard[part][j] for shard, j in picked]) for part in (*LOOK, EYES)}
+        batch[EYES] = np.stack([stray_eyes(eyes, self.rng) for eyes in batch[EYES]])
         if self.rng.random() < 0.5:
             batch["seen"] = np.roll(batch["seen"], self.rng.integers(-1, 2, 2), (1, 2))
         mirrored = self.rng.random(len(where)) < 0.5
         turned = batch["seen"][mirrored][:, :, ::-1].copy()
         turned[..., 3] = 255 - turned[..., 3]  # x of the normals
         batch["seen"][mirrored] = turned
-        batch["eyes"][mirrored] = batch["eyes"][mirrored][:, ::-1]
+        batch[EYES][mirrored] = batch[EYES][mirrored][:, ::-1]
         for part in ("state", "truth"):
             batch[part][mirrored] = batch[part][mirrored] @ self.mirror
         return batch
@@ -116,7 +135,7 @@ class Feed:
 def read(reader: Any, batch: Shard, gone: str | None = None) -> torch.Tensor:
     """(B, C) controls of a batch, as when one modality is missing."""
     shown = [name for name in MODALITIES if name != gone]
-    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in ("seen", "eyes")]
+    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in ("seen", EYES)]
     seen, eyes = ({name: part[name] for name in shown} for part in pictures)
     with torch.autocast("cpu", torch.bfloat16):
         found: torch.Tensor = reader.read(seen, eyes, torch.from_numpy(np.array(batch["state"])))
@@ -127,6 +146,7 @@ def validate(net: InversionNet, reader: Any, shards: list[Shard]) -> dict[str, f
     """Correlation and mean absolute error of the controls."""
     made, truth = [], []
     count = len(net.config.controls)
+    reader.eval()
     with torch.no_grad():
         for shard in shards:
             for first in range(0, len(shard["truth"]), BATCH):
@@ -145,6 +165,14 @@ def mirror_of(rig: Any) -> np.ndarray:
     whole = np.diag(np.concatenate([np.zeros(len(controls)), signs])).astype(np.float32)
     whole[: len(controls), : len(controls)] = controls
     return whole
+
+
+def precision(shards: list[list[Shard]], count: int) -> torch.Tensor:
+    """(C,) how much each control counts in the loss; together as much as if all counted one."""
+    controls = np.concatenate([looks[0]["truth"][:, :count] for looks in shards])
+    variance = torch.from_numpy(controls.var(0))
+    weight = (variance + 0.05).pow(-SELDOM)
+    return weight * (variance.sum() / (weight * variance).sum())
 
 
 def main() -> None:
@@ -169,21 +197,17 @@ def main() -> None:
     store = CropStore(net.config, rig, options.cache)
     options.store.mkdir(parents=True, exist_ok=True)
 
-    def shards(folders: list[Path], *, held_out: bool) -> list[Shard]:
-        chosen = []
-        for folder in folders:
-            there = complete_shards(folder)
-            chosen += there if held_out else there[:-1]
-        return [stored(net, store, shard, options.store) for shard in chosen]
-
-    feed = Feed(shards(options.data, held_out=False), mirror_of(rig), options.seed)
-    held_out = shards(options.validate_on, held_out=True)
+    count = len(net.config.controls)
+    chosen = [shard for folder in options.data for shard in complete_shards(folder)[:-1]]
+    training = [stored(net, store, shard, options.store, LOOKS) for shard in chosen]
+    last = [shard for folder in options.validate_on for shard in complete_shards(folder)]
+    held_out = [stored(net, store, shard, options.store, 1)[0] for shard in last]
+    feed, weight = Feed(training, mirror_of(rig), options.seed), precision(training, count)
     print(f"{len(feed.where)} samples", flush=True)
     reader = net.unwrapped.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(reader)
     optimiser = torch.optim.AdamW(reader.parameters(), lr=options.lr, weight_decay=0.02)
     rng, began, losses, step, told = np.random.default_rng(options.seed), time.monotonic(), [], 0, 0.0
-    count = len(net.config.controls)
     while (spent := (time.monotonic() - began) / 60) < options.minutes:
         rate = min(1, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * spent / options.minutes))
         for group in optimiser.param_groups:
@@ -192,13 +216,13 @@ def main() -> None:
         draw = rng.random()
         gone = "rgb" if draw < DROP else "normal" if draw < 2 * DROP else None
         wanted = torch.from_numpy(batch["truth"][:, :count]) * CONTROL_SPREAD
-        loss = (read(reader, batch, gone) - wanted).square().mean()
+        error = (read(reader, batch, gone) - wanted).square().mean(0)
         optimiser.zero_grad()
-        (10 * loss).backward()
+        (10 * (error * weight).mean()).backward()
         optimiser.step()
         step += 1
         if gone is None:
-            losses.append(loss.item())
+            losses.append(error.mean().item())
         with torch.no_grad():
             decay = min(DECAY, step / (step + 20))
             torch._foreach_lerp_(list(average.parameters()), list(reader.parameters()), 1 - decay)

@@ -16,6 +16,7 @@ from torch import Tensor
 from omote.errors import InputError
 from omote.models.inversion.mesh import Belief, MeshReader, MeshStep
 from omote.models.inversion.network import InversionNet, surfaces
+from omote.models.inversion.unwrapped import UnwrappedReader
 from omote.rigs.surface_points import face_grid, face_points, linear_points, points_inside
 from omote.training.datasets.loader import collate
 
@@ -27,6 +28,7 @@ FOR_STEPS = 24_000
 _FOR_AXES = 6000
 _BATCH = 64
 _LEAST = 0.03  # of the mean spread: what varies less is not magnified further
+_LEAST_UNWRAPPED = 0.05
 _RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the number of samples
 _IMAGES = ("rgb", "normal")
 
@@ -65,6 +67,9 @@ def prepare_mesh(
     for name in mesh.steps[0].straight:  # type: ignore[union-attr]
         say(f"solving for {name.replace('_', ' and ')}")
         _solve(mesh, name, kept)
+    if net.unwrapped is not None:
+        say("finding axes of the unwrapped face")
+        net.unwrapped.whiten(_unwrapped(mesh, net.unwrapped, kept[:_FOR_AXES]), _LEAST_UNWRAPPED)
 
 
 def place_mesh(net: InversionNet, rig: Rig) -> MeshReader:
@@ -111,6 +116,17 @@ def _looks(mesh: MeshReader, samples: Sequence[Sample]) -> dict[str, Tensor]:
         parts = (torch.where(known, a, b) for a, b in zip(truth, first, strict=True))
         for name, seen in mesh.look(images, Belief(*parts)).items():
             found.setdefault(name, []).append(seen)
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def _unwrapped(mesh: MeshReader, reader: UnwrappedReader, samples: Sequence[Sample]) -> dict[str, Tensor]:
+    """What is seen along the skin of samples (N, P) of each modality, where the mesh reader finds it."""
+    found: dict[str, list[Tensor]] = {}
+    for _, images, truth in _batches(mesh, samples):
+        nothing = truth.pose.new_zeros(len(truth.pose), mesh.extra)
+        seen = reader.unwrap(mesh, images, mesh.within(mesh(images, nothing)[-1]))
+        for name, part in reader.coarse(seen).items():
+            found.setdefault(name, []).append(part)
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 

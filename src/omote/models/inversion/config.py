@@ -57,6 +57,7 @@ class InversionConfig:
         identity: coefficients of the rig's identity, which the steps find as well.
         grid: (height, width) of the unwrapped face from which the controls are read once the mesh is found
             (`omote.models.inversion.unwrapped`), multiples of 8; (0, 0) is none.
+        grid_axes: principal axes that the unwrapped face is projected onto, of each modality.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own, beside the
             backbones or the unwrapped face.
         eye_controls: with an unwrapped face, the controls that the eyes' network has a say in.
@@ -92,6 +93,7 @@ class InversionConfig:
     mesh_axes: int = 512
     identity: int = 0
     grid: tuple[int, int] = (0, 0)
+    grid_axes: int = 0
     eye_branch: bool = False
     eye_controls: tuple[str, ...] = ()
     agreed: tuple[str, ...] = ()
@@ -128,6 +130,9 @@ class InversionConfig:
             raise InputError(f"grid must be two multiples of 8 up to {_LARGEST_GRID}, got {self.grid}")
         if any(self.grid) and not (all(self.grid) and self.mesh_points):
             raise InputError("an unwrapped face needs a height, a width and mesh_points")
+        most = 3 * self.grid[0] * self.grid[1] // 16
+        if self.grid[0] and not 0 < self.grid_axes <= most:
+            raise InputError(f"grid_axes must be within 1..{most}, got {self.grid_axes}")
         if self.eye_branch and self.backbone == "none" and not self.grid[0]:
             raise InputError("an eye branch without a backbone needs an unwrapped face (grid)")
         if self.eye_branch and self.grid[0] and not self.eye_controls:
@@ -195,6 +200,7 @@ class InversionConfig:
             identity=identity,
             hidden=640,
             grid=(112, 96),
+            grid_axes=512,
             eye_branch=bool(eyes),
             eye_controls=eyes,
             agreed=tuple(name for name in eyes if "tighten" in name.lower() or "squint" in name.lower()),

@@ -33,7 +33,8 @@ CONTROL_SPREAD = 0.15
 _STRAY = 3.5  # identity coefficients believed in
 _NEAREST = 0.3
 _DARKEST = 0.02
-_FARTHEST = 5.0  # spreads: a hand or a strand of hair in front must not shout
+FARTHEST = 5.0
+"""Spreads on an axis beyond which nothing counts: a hand or a strand of hair in front must not shout."""
 
 
 class Belief(NamedTuple):
@@ -90,7 +91,7 @@ class MeshReader(nn.Module):
         }
         for buffer, values in constants.items():
             self.register_buffer(buffer, torch.tensor(values), persistent=False)
-        self.modalities, self.again = config.modalities, config.mesh_again
+        self.modalities, self.again, self.extra = config.modalities, config.mesh_again, extra
         axes: dict[str, int] = dict.fromkeys(config.modalities, config.mesh_axes)
         self.steps = nn.ModuleList(
             MeshStep(axes, state, extra, config.hidden) for _ in range(config.mesh_steps)
@@ -108,19 +109,15 @@ class MeshReader(nn.Module):
     def whiten(self, seen: dict[str, Tensor], least: float) -> None:
         """Set the projections from what is seen (N, 3 M) of each modality: principal axes, each made of unit spread.
 
-        Subtle things that tell one control from another vary little; unscaled, gradient descent would learn them last.
-
         Args:
             seen: of `look`, before any projection.
-            least: axes that vary less than this share of the mean spread are not magnified further.
+            least: see `principal_axes`.
         """
         for name, values in seen.items():
-            mean, axes = getattr(self, f"{name}_mean"), getattr(self, f"{name}_axes")
-            mean.copy_(values.mean(0))
-            centred = values - mean
-            power, directions = torch.linalg.eigh(centred.T @ centred / len(values))
-            power = power.flip(0)[: axes.shape[1]].clamp_min(0)
-            axes.copy_(directions.flip(1)[:, : axes.shape[1]] / (power + least**2 * power.mean()).sqrt())
+            axes = getattr(self, f"{name}_axes")
+            mean, found = principal_axes(values, axes.shape[1], least)
+            getattr(self, f"{name}_mean").copy_(mean)
+            axes.copy_(found)
 
     # ---- use ---------------------------------------------------------------------------------------------------------
 
@@ -156,9 +153,7 @@ class MeshReader(nn.Module):
         """What is seen of each modality that is there, (B, K) on its axes."""
         found = self.look(images, belief)
         return {
-            name: self.onto_axes(name, found[name] - getattr(self, f"{name}_mean")).clamp(
-                -_FARTHEST, _FARTHEST
-            )
+            name: self.onto_axes(name, found[name] - getattr(self, f"{name}_mean")).clamp(-FARTHEST, FARTHEST)
             for name in self.modalities
             if name in found
         }
@@ -264,6 +259,26 @@ class MeshStep(nn.Module):
         straight = self.straight["_".join(name for name in self.axes if name in seen)]
         change: Tensor = self.last(hidden) + straight(known.to(dtype))
         return change
+
+
+def principal_axes(values: Tensor, count: int, least: float) -> tuple[Tensor, Tensor]:
+    """What varies most, made of unit spread.
+
+    Subtle things that tell one control from another vary little; unscaled, gradient descent would learn them last.
+
+    Args:
+        values: (N, P).
+        count: K of axes.
+        least: axes that vary less than this share of the mean spread are not magnified further.
+
+    Returns:
+        The mean (P,) and the axes (P, K): ``(values - mean) @ axes``.
+    """
+    mean = values.mean(0)
+    centred = values - mean
+    power, directions = torch.linalg.eigh(centred.T @ centred / len(values))
+    power = power.flip(0)[:count].clamp_min(0)
+    return mean, directions.flip(1)[:, :count] / (power + least**2 * power.mean()).sqrt()
 
 
 def rotation(vector: Tensor) -> Tensor:

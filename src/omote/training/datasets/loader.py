@@ -19,10 +19,14 @@ from omote.training.datasets.shards import DatasetInfo, check_same, complete_sha
 
 Array = np.ndarray
 Chance = np.random.Generator
-JITTER_TURN, JITTER_SCALE, JITTER_SHIFT = 0.012, 0.012, 0.005
-"""How far crops stray in training: radians, share of the size, share of the width (standard deviations)."""
-EYE_JITTER = 0.01
-"""The same for where the eyes are, share of the width of an eye crop."""
+JITTER_TURN, JITTER_SCALE, JITTER_SHIFT = 0.017, 0.034, 0.008
+"""How far crops stray in training: radians, share of the size, share of the width (standard deviations).
+
+As far as those of detected landmarks lie from those of the true ones, on 512 samples of the recipe wild.
+"""
+EYE_SCALE, EYE_SHIFT = 0.034, 0.023
+"""The same for crops of an eye: share of the size, share of the width."""
+_MARGIN = 5  # pixels, most, of an eye crop that are lost at each side
 _ABREAST = 24
 Sample = dict[str, Any]
 
@@ -124,7 +128,11 @@ class InversionData(IterableDataset[dict[str, Any]]):
 
     def _varied(self, sample: Sample, rng: Chance) -> Sample:
         """The sample as uncertain landmarks would crop it, perhaps mirrored."""
-        made = _stray(dict(sample), rng)
+        made = dict(stray(sample, rng))
+        eyes = [f"eyes_{name}" for name in _FITS if f"eyes_{name}" in made]
+        if eyes:
+            strayed = stray_eyes(np.concatenate([made[name] for name in eyes], -1), rng)
+            made |= dict(zip(eyes, np.split(strayed, len(eyes), -1), strict=True))
         if self.space is not None and rng.random() < 0.5:
             made = _mirrored(made)
             made["controls"] = self.space.mirror(made["controls"]).astype(np.float32)
@@ -155,20 +163,43 @@ def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def _stray(made: Sample, rng: Chance) -> Sample:
-    """Crops turned, scaled and shifted a little; a quarter of them stay as they are."""
+def stray(made: Sample, rng: Chance) -> Sample:
+    """A sample whose face is turned, scaled and shifted a little in its crop; a quarter of them stay as they are."""
     if rng.random() < 0.25:
         return made
     turn, scale = rng.normal(0, JITTER_TURN), float(np.exp(rng.normal(0, JITTER_SCALE)))
-    shift, size = rng.normal(0, JITTER_SHIFT, 2), float(np.exp(rng.normal(0, JITTER_SCALE)))
-    eye_shifts = rng.normal(0, EYE_JITTER, (2, 2))
-    for name, fit in (("rgb", warp), ("normal", warp_normals)):
-        if name in made:
-            made[name] = _moved(made[name], scale, turn, shift, fit)
-            eyes = zip(made[f"eyes_{name}"], eye_shifts, strict=True)
-            made[f"eyes_{name}"] = np.stack([_moved(eye, size, 0.0, each, fit) for eye, each in eyes])
-    made["pose"] = strayed_pose(made["pose"], scale, turn, shift)
+    shift = rng.normal(0, JITTER_SHIFT, 2)
+    moved = {name: _moved(made[name], scale, turn, shift, fit) for name, fit in _FITS.items() if name in made}
+    return {**made, **moved, "pose": strayed_pose(made["pose"], scale, turn, shift)}
+
+
+def stray_eyes(eyes: Array, rng: Chance) -> Array:
+    """Crops of both eyes (2, h, w, 3 N) uint8 scaled and shifted a little; a quarter of them stay as they are.
+
+    Each loses pixels at random at its sides, so that the lost ones do not tell how far it was shifted.
+    """
+    import cv2
+
+    if rng.random() < 0.25:
+        return eyes
+    scale, (height, width) = float(np.exp(rng.normal(0, EYE_SCALE))), eyes.shape[1:3]
+    made = np.empty_like(eyes)
+    for eye, out in zip(eyes, made, strict=True):
+        left, top, right, bottom = rng.integers(0, _MARGIN, 4)
+        middle = np.array([width / 2, height / 2])
+        place = (
+            middle + rng.normal(0, EYE_SHIFT, 2) * width - scale * (middle - (left, top)) + 0.5 * (scale - 1)
+        )
+        matrix = np.array([[scale, 0, place[0]], [0, scale, place[1]]])
+        for first in range(0, eyes.shape[-1], 3):  # cv2 takes four channels at most
+            part = np.ascontiguousarray(eye[top : height - bottom, left : width - right, first : first + 3])
+            out[..., first : first + 3] = cv2.warpAffine(
+                part, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
     return made
+
+
+_FITS = {"rgb": warp, "normal": warp_normals}
 
 
 def _moved(picture: Array, scale: float, turn: float, shift: Array, fit: Any) -> Array:
