@@ -34,7 +34,7 @@ def small_mesh(
 ) -> InversionConfig:
     """A network without backbones that reads a few points at 32 px, neither unwrapped nor with eyes."""
     small = {"size": 32, "mesh_points": points, "mesh_axes": 4, "hidden": 16, "grid": (0, 0)}
-    small |= {"eye_branch": False, "eye_features": 8}
+    small |= {"eye_branch": False, "eye_features": 8, "quiet": ()}
     made = InversionConfig.shipped(space, rig, identity=identity)
     return replace(made, **{**small, **changes})
 

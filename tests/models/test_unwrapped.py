@@ -16,6 +16,7 @@ from torch import Tensor
 from omote.errors import InputError
 from omote.models.inversion import FastInversion, InversionNet, load_checkpoint, save_checkpoint
 from omote.models.inversion.mesh import USUAL_POSE, Belief
+from omote.models.inversion.network import firm
 
 IDENTITY, PLACES = 2, 16 * 24
 
@@ -90,6 +91,23 @@ def test_before_training_eyes_move_their_controls_alone() -> None:
     assert torch.equal(without[:, 0], with_eyes[:, 0])
     assert (without[:, 1] - with_eyes[:, 1]).abs().max().item() > 1e-3
     assert without[:, 1].numpy() == pytest.approx(believed[:, 1].numpy(), abs=1e-6)
+
+
+def test_what_hardly_moves_is_at_rest() -> None:
+    net, given = network(), {**images(), **eyes()}
+    quiet = network(quiet=(0.2, 0.0))
+    quiet.load_state_dict(net.state_dict())
+    for each in (net, quiet):
+        assert each.mesh is not None
+        each.mesh.neutral.copy_(torch.tensor([0.1, 0.0]))
+    with torch.no_grad():
+        plain, found = net(**given), quiet(**given)
+    assert torch.equal(found[:, 1], plain[:, 1])
+    neutral, least = torch.tensor([0.1]), torch.tensor([0.2])
+    steps = torch.tensor([[-0.9], [-0.2], [0.0], [0.1], [0.29], [0.4], [0.5], [0.8]])
+    wanted = [[-0.9], [-0.1], [0.1], [0.1], [0.1], [0.3], [0.5], [0.8]]
+    assert firm(steps, neutral, least).numpy() == pytest.approx(np.array(wanted), abs=1e-6)
+    assert found[:, 0].numpy() == pytest.approx(firm(plain[:, :1], neutral, least)[:, 0].numpy(), abs=1e-6)
 
 
 def test_axes_have_unit_spread_on_what_they_were_made_from() -> None:
@@ -185,6 +203,10 @@ def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> 
         ({"grid": (0, 0)}, "an eye branch without a backbone needs an unwrapped face"),
         ({"eye_controls": ()}, "beside an unwrapped face needs eye_controls"),
         ({"eye_controls": ("wink",)}, "eye_controls must be among the controls"),
+        ({"grid_axes": 0}, "grid_axes must be within 1..72, got 0"),
+        ({"grid_axes": 73}, "grid_axes must be within 1..72, got 73"),
+        ({"quiet": (0.1,)}, "quiet must be 2 numbers from 0"),
+        ({"quiet": (0.1, -0.1)}, "quiet must be 2 numbers from 0"),
         ({"agreed": ("wink",)}, "agreed must be among the controls"),
     ],
 )

@@ -20,6 +20,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 MESH_POINTS = 1060
 """On the embedded rig: 1000 on the face, 60 of tongue and teeth."""
 
+QUIET = 0.05
+"""Of the network that ships; chosen on validation data of both recipes."""
+
 _LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
 _MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
@@ -60,9 +63,11 @@ class InversionConfig:
         grid_axes: principal axes that the unwrapped face is projected onto, of each modality.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own, beside the
             backbones or the unwrapped face.
-        eye_controls: with an unwrapped face, the controls that the eyes' network has a say in.
+        eye_controls: with an unwrapped face, the controls that the eyes' network moves directly.
         agreed: with an unwrapped face, controls (0 at rest) which in use are the geometric mean of what the mesh reader
             and the unwrapped reader say, so that eyes of an unusual make alone do not raise them.
+        quiet: (C,) how far from rest a control has to be in use to count; see `omote.models.inversion.network.firm`.
+            () and 0 count all.
         eye_size: (width, height) of such a crop, pixels.
         eye_features: numbers that describe one eye.
         frozen_stages: the stem and that many first stages of each backbone are not trained; 0 trains all.
@@ -97,6 +102,7 @@ class InversionConfig:
     eye_branch: bool = False
     eye_controls: tuple[str, ...] = ()
     agreed: tuple[str, ...] = ()
+    quiet: tuple[float, ...] = ()
     eye_size: tuple[int, int] = (64, 48)
     eye_features: int = 128
     frozen_stages: int = 0
@@ -137,6 +143,9 @@ class InversionConfig:
             raise InputError("an eye branch without a backbone needs an unwrapped face (grid)")
         if self.eye_branch and self.grid[0] and not self.eye_controls:
             raise InputError("an eye branch beside an unwrapped face needs eye_controls")
+        if self.quiet and (len(self.quiet) != count or not self.mesh_points or min(self.quiet) < 0):
+            what = f"quiet must be {count} numbers from 0, or none, and needs mesh_points; got {self.quiet}"
+            raise InputError(what)
         for name in ("eye_controls", "agreed"):
             if set(getattr(self, name)) - set(self.controls):
                 raise InputError(f"{name} must be among the controls, got {getattr(self, name)}")
@@ -204,6 +213,7 @@ class InversionConfig:
             eye_branch=bool(eyes),
             eye_controls=eyes,
             agreed=tuple(name for name in eyes if "tighten" in name.lower() or "squint" in name.lower()),
+            quiet=tuple(0.0 if _is_gaze(name) else QUIET for name in space.names),
             modality_dropout=(0.15, 0.15),
         )
 
@@ -235,6 +245,11 @@ def _is_of_eyes(name: str) -> bool:
     """Whether a control's name says that it moves eyes or lids (``gaze_yaw_L``, ``eyeBlinkLeft``)."""
     plain = name.lower().replace("eyebrow", "brow")
     return any(part in plain for part in _OF_EYES) and not any(part in plain for part in _NOT_OF_EYES)
+
+
+def _is_gaze(name: str) -> bool:
+    """Whether a control turns an eye: eyes are hardly ever at rest, and must not stick there."""
+    return name.lower().startswith(("gaze", "eyelook"))
 
 
 def _of(cls: type[InversionConfig], space: ControlSpace, rig: str) -> InversionConfig:

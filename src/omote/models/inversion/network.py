@@ -141,12 +141,14 @@ class InversionNet(nn.Module):
     def _concluded(self, found: Sequence[Belief]) -> Tensor:
         """(B, C) the controls of the last that looked, within their ranges; some as two of them agree on."""
         controls = found[-1].controls.clamp(self.low, self.high)
-        if self.unwrapped is None or not self.config.agreed:
-            return controls
-        index = torch.tensor([self.config.controls.index(name) for name in self.config.agreed])
-        both = [belief.controls[:, index].clamp_min(0) for belief in found[-2:]]
-        agreed = (both[0] * both[1]).sqrt()
-        return controls.index_copy(1, index.to(controls.device), agreed).clamp(self.low, self.high)
+        if self.unwrapped is not None and self.config.agreed:
+            index = torch.tensor([self.config.controls.index(name) for name in self.config.agreed])
+            both = [belief.controls[:, index].clamp_min(0) for belief in found[-2:]]
+            agreed = (both[0] * both[1]).sqrt()
+            controls = controls.index_copy(1, index.to(controls.device), agreed).clamp(self.low, self.high)
+        if self.mesh is not None and self.config.quiet:
+            controls = firm(controls, self.mesh.neutral, controls.new_tensor(self.config.quiet))
+        return controls
 
     def _eye_features(self, net: EyeNet, eyes: Mapping[str, Tensor], batch: int) -> Tensor:
         if not eyes:
@@ -159,6 +161,18 @@ class InversionNet(nn.Module):
         found = self.backbones[name]
         assert isinstance(found, Backbone)  # noqa: S101 - for the type checker
         return found
+
+
+def firm(controls: Tensor, neutral: Tensor, quiet: Tensor) -> Tensor:
+    """Controls (B, C) that are hardly away from rest, at rest; others as they are.
+
+    Least squares leaves a little of everything everywhere, which an animator would have to clear away. Nearer to
+    ``neutral`` (C,) than ``quiet`` (C,) is neutral, twice as far is unchanged, straight in between: nothing jumps
+    ("firm shrinkage", Gao & Bruce, Statistica Sinica 7, 1997).
+    """
+    away = controls - neutral
+    size = away.abs()
+    return neutral + away.sign() * torch.minimum(size, 2 * (size - quiet).clamp_min(0))
 
 
 def _of_controls(controls: Tensor) -> Belief:
