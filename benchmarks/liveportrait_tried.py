@@ -24,7 +24,7 @@ from liveportrait_cpu import keypoints, networks
 from torch import Tensor
 from torch.nn import functional as F
 
-from omote.models.liveportrait.fast.bits import as_array
+from omote.models.compiled import as_array
 from omote.models.liveportrait.fast.convolutions import Conv, DeepConv, SingleConv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells

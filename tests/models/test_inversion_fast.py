@@ -9,7 +9,7 @@ import torch
 from tests.models.small_networks import small_hiera
 
 from omote.models.inversion import FastInversion, InversionNet
-from omote.models.inversion.fast import _Product
+from omote.models.inversion.fast.products import Product
 
 
 def network(**changes: Any) -> InversionNet:
@@ -71,7 +71,7 @@ def test_products_with_what_follows(fused: bool) -> None:
     torch.manual_seed(0)
     weight, bias = 0.2 * torch.randn(24, 16), torch.randn(24)
     x, other = torch.randn(2, 5, 16), torch.randn(2, 5, 24)
-    product = _Product(weight, bias, torch.bfloat16)
+    product = Product(weight, bias, torch.bfloat16)
     if not fused:
         product.fused, product.weight = False, weight.bfloat16()
     plain = torch.nn.functional.linear(x, weight, bias)

@@ -27,7 +27,6 @@ from omote.models.inversion import (
 )
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD
 from omote.models.inversion.mesh import CONTROL_SPREAD, USUAL_POSE, Belief, MeshReader, rotation
-from omote.models.inversion.network import surfaces
 from omote.rigs.surface_points import LinearPoints
 
 SPACE = ControlSpace("two", (Control("up", 0.0, 1.0), Control("both", -1.0, 1.0)))
@@ -222,7 +221,7 @@ def test_axes_make_what_varies_of_unit_spread() -> None:
     spreads = np.array([3.0, 1.0, 0.3, 0.1, 1e-4])
     values = torch.tensor(5 + chance.normal(size=(4000, 5)) * spreads @ directions.T, dtype=torch.float32)
     mesh.whiten({"rgb": values}, 0.03)
-    made = mesh.onto_axes("rgb", values - mesh.rgb_mean)
+    made = (values - mesh.rgb_mean) @ mesh.rgb_axes
     assert made.mean(0).abs().max().item() < 1e-3
     spread = made.std(0).numpy()
     # power / (power + (0.03 x mean spread)^2): the mean power of the four axes that are kept is about 2.5
@@ -324,7 +323,7 @@ def test_the_last_step_is_taken_again(steps: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
     mesh = net.mesh
     assert mesh is not None
-    shown = surfaces(given, net.config.modalities)
+    shown = mesh.surfaces(given)
     for believed, made in pairwise(beliefs[steps - 1 :]):
         where = mesh.within(believed)
         with torch.no_grad():
@@ -377,11 +376,11 @@ def test_normals_reach_the_mesh_as_components() -> None:
     mean, spread = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     encoded = (((normal + 1) / 2 - mean) / spread)[None, :, None, None].expand(1, 3, 4, 4)
     rgb = torch.rand(1, 3, 4, 4)
-    found = surfaces({"rgb": rgb, "normal": encoded, "eyes_rgb": rgb}, ("rgb", "normal"))
+    found = reader().surfaces({"rgb": rgb, "normal": encoded, "eyes_rgb": rgb})
     assert set(found) == {"rgb", "normal"}
     assert found["rgb"] is rgb
     assert found["normal"][0, :, 1, 2].tolist() == pytest.approx(normal.tolist(), abs=1e-6)
-    assert set(surfaces({"rgb": rgb, "normal": None}, ("normal", "rgb"))) == {"rgb"}
+    assert set(reader().surfaces({"rgb": rgb})) == {"rgb"}
 
 
 def test_backbones_come_first_where_there_are_both() -> None:

@@ -27,7 +27,6 @@ import torch
 from omote.models.inversion import InversionNet, load_checkpoint, save_checkpoint
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from omote.models.inversion.mesh import CONTROL_SPREAD, Belief
-from omote.models.inversion.network import surfaces
 from omote.models.processor import keep_memory
 from omote.rigs.open import open_rig
 from omote.training.datasets.crops import CropStore
@@ -77,7 +76,7 @@ def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
     """One batch of `stored`, without the eyes."""
     mesh, batch = net.mesh, collate(samples)
     with torch.autocast("cpu", torch.bfloat16):
-        images = surfaces(batch, MODALITIES)
+        images = mesh.surfaces(batch)
         found = mesh(images, torch.zeros(len(samples), 0))[-1]
         belief = mesh.within(Belief(*(part.float() for part in found)))
     seen = net.unwrapped.unwrap(mesh, images, belief)

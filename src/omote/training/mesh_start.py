@@ -15,7 +15,7 @@ from torch import Tensor
 
 from omote.errors import InputError
 from omote.models.inversion.mesh import Belief, MeshReader, MeshStep
-from omote.models.inversion.network import InversionNet, surfaces
+from omote.models.inversion.network import InversionNet
 from omote.models.inversion.unwrapped import UnwrappedReader
 from omote.rigs.surface_points import face_grid, face_points, linear_points, points_inside
 from omote.training.datasets.loader import collate
@@ -104,7 +104,7 @@ def _batches(
         batch = collate(samples[first : first + _BATCH])
         pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
         truth = Belief(batch["controls"], batch["identity"], pose)
-        yield slice(first, first + len(pose)), surfaces(batch, mesh.modalities), truth
+        yield slice(first, first + len(pose)), mesh.surfaces(batch), truth
 
 
 def _looks(mesh: MeshReader, samples: Sequence[Sample]) -> dict[str, Tensor]:

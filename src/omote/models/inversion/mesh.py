@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omote.models.inversion.config import InversionConfig
+from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, InversionConfig
 
 if TYPE_CHECKING:
     from omote.rigs.surface_points import LinearPoints
@@ -31,8 +31,10 @@ POSE_SPREAD = (0.14, 0.22, 0.06, 0.06, 0.05, 0.03, 0.6)
 CONTROL_SPREAD = 0.15
 """Roughly the standard deviations of pose and controls in training: the network's units."""
 _STRAY = 3.5  # identity coefficients believed in
-_NEAREST = 0.3
-_DARKEST = 0.02
+NEAREST = 0.3
+"""Least depth of a point, the head's own being 1."""
+DARKEST, BRIGHTEST = 0.02, 4.0
+"""Added to the spread of the colours seen at points; spreads beyond which no colour counts."""
 FARTHEST = 5.0
 """Spreads on an axis beyond which nothing counts: a hand or a strand of hair in front must not shout."""
 
@@ -143,6 +145,17 @@ class MeshReader(nn.Module):
             belief = self.within(beliefs[-1])
         return beliefs
 
+    def surfaces(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is looked at: colours as they are, normals (ImageNet-normalised) as components -1..1."""
+        found: dict[str, Tensor] = {name: images[name] for name in self.modalities if name in images}
+        if "normal" in found:
+            normal = found["normal"].float()
+            mean, spread = (
+                normal.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD)
+            )
+            found["normal"] = (normal * spread + mean) * 2 - 1
+        return found
+
     def at_first(self, batch: int) -> Belief:
         """What is believed before anything is seen: nobody in particular, at rest."""
         identities = self.counts[1]
@@ -152,11 +165,12 @@ class MeshReader(nn.Module):
     def seen(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
         """What is seen of each modality that is there, (B, K) on its axes."""
         found = self.look(images, belief)
-        return {
-            name: self.onto_axes(name, found[name] - getattr(self, f"{name}_mean")).clamp(-FARTHEST, FARTHEST)
-            for name in self.modalities
-            if name in found
-        }
+        return {name: self._onto_axes(name, found[name]) for name in self.modalities if name in found}
+
+    def _onto_axes(self, name: str, seen: Tensor) -> Tensor:
+        mean: Tensor = getattr(self, f"{name}_mean")
+        axes: Tensor = getattr(self, f"{name}_axes")
+        return ((seen - mean) @ axes).clamp(-FARTHEST, FARTHEST)
 
     @torch.no_grad()
     def look(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
@@ -179,25 +193,24 @@ class MeshReader(nn.Module):
                 at = turn.mT @ at
             else:
                 mean, spread = at.mean((1, 2), keepdim=True), at.std((1, 2), keepdim=True)
-                at = ((at - mean) / (spread + _DARKEST)).clamp(-4, 4)
+                at = ((at - mean) / (spread + DARKEST)).clamp(-BRIGHTEST, BRIGHTEST)
             found[name] = at.flatten(1)
         return found
 
+    def points(self, belief: Belief) -> Tensor:
+        """(B, M, 3) metres, head space, where the points are believed to be."""
+        moved = belief.controls - self.neutral
+        amounts = torch.cat([moved.clamp_min(0), (-moved).clamp_min(0), belief.identity], 1)
+        points: Tensor = self.rest + (amounts @ self.moves).unflatten(1, (-1, 3))
+        return points
+
     def project(self, belief: Belief, turn: Tensor | None = None) -> Tensor:
         """(B, M, 2) crop coordinates (0..1, y down) of the points."""
-        controls, identity, pose = belief
-        moved = controls - self.neutral
-        amounts = torch.cat([moved.clamp_min(0), (-moved).clamp_min(0), identity], 1)
-        points = self.rest + (amounts @ self.moves).unflatten(1, (-1, 3))
+        points, pose = self.points(belief), belief.pose
         turned = points @ (rotation(pose[:, :3]) if turn is None else turn).mT
         scale, shift, near = pose[:, 3, None, None].exp(), pose[:, None, 4:6], pose[:, 6, None, None]
         flat = turned[..., :2] * turned.new_tensor((1.0, -1.0)) * scale + shift
-        return flat / (1 - near * turned[..., 2:]).clamp_min(_NEAREST) + 0.5
-
-    def onto_axes(self, name: str, centred: Tensor) -> Tensor:
-        """(B, K) of what is seen (B, 3 M) of a modality, less its mean."""
-        axes: Tensor = getattr(self, f"{name}_axes")
-        return centred @ axes
+        return flat / (1 - near * turned[..., 2:]).clamp_min(NEAREST) + 0.5
 
     def units(self, belief: Belief) -> Tensor:
         """(B, C + I + 7) a belief in units of usual spreads."""

@@ -9,7 +9,6 @@ reading the face on its mesh (`omote.models.inversion.mesh`), after the backbone
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from omote.checks import check_shape
 from omote.errors import InputError
 from omote.models.inversion.backbones import Backbone, fill_pretrained
-from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES, InversionConfig
+from omote.models.inversion.config import MODALITIES, InversionConfig
 from omote.models.inversion.mesh import Belief, MeshReader
 from omote.models.inversion.unwrapped import EyeNet, UnwrappedReader
 
@@ -94,7 +93,9 @@ class InversionNet(nn.Module):
             InputError: wrong shapes, or every modality is missing.
         """
         images = {"rgb": rgb, "normal": normal}
-        seen = {name: image for name in self.config.modalities if (image := images[name]) is not None}
+        seen: dict[str, Tensor] = {
+            name: image for name in self.config.modalities if (image := images[name]) is not None
+        }
         if not seen:
             raise InputError(
                 "no image to look at", where=f"network of {' and '.join(self.config.modalities)}"
@@ -125,11 +126,11 @@ class InversionNet(nn.Module):
             found.append(_of_controls(controls))
             extra = controls.detach().clamp(self.low, self.high)
         if self.mesh is not None:
-            looked = surfaces(seen, self.config.modalities)
+            looked = self.mesh.surfaces(seen)
             found += self.mesh(looked, extra)
             if self.unwrapped is not None:
                 last = self.mesh.within(found[-1])
-                closer = surfaces(eyes, self.config.modalities)
+                closer = self.mesh.surfaces(eyes)
                 found.append(_of_controls(self.unwrapped(self.mesh, looked, closer, last)))
         return found if self.training else self._concluded(found)
 
@@ -178,16 +179,6 @@ def firm(controls: Tensor, neutral: Tensor, quiet: Tensor) -> Tensor:
 def _of_controls(controls: Tensor) -> Belief:
     nothing = controls.new_zeros(len(controls), 0)
     return Belief(controls, nothing, nothing)
-
-
-def surfaces(images: Mapping[Any, Tensor | None], modalities: Sequence[str]) -> dict[str, Tensor]:
-    """What `MeshReader` looks at: colours as they are, normals (ImageNet-normalised) as components -1..1."""
-    found = {name: image for name in modalities if (image := images.get(name)) is not None}
-    if "normal" in found:
-        normal = found["normal"].float()
-        mean, spread = (normal.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-        found["normal"] = (normal * spread + mean) * 2 - 1
-    return found
 
 
 def _both(images: Mapping[str, Tensor | None], modalities: Sequence[str], channels: int) -> Tensor:

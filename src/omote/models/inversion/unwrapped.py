@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from omote.models.inversion.config import IMAGENET_STD, MODALITIES, InversionConfig
 from omote.models.inversion.mesh import (
+    BRIGHTEST,
     CONTROL_SPREAD,
     FARTHEST,
     POSE,
@@ -35,7 +36,6 @@ _DARKEST = 6 / 255  # spread of colours below which differences are not magnifie
 _EVERY = 4  # pixels of which one is looked at for mean and spread
 _SMALLER = 4  # times smaller than the pictures are the first feature maps, in each direction
 _PLACE_FEATURES = 32
-_BRIGHTEST = 4.0  # spreads of colours: a lamp behind the head must not shout
 _FACE_WIDTH, _EYE_WIDTH, _LAST_WIDTH = 640, 256, 1024
 _EYE_WIDTHS = (64, 96, 64)
 
@@ -134,7 +134,7 @@ class UnwrappedReader(nn.Module):
         return self._coarse(self._whole(seen), seen)
 
     def _coarse(self, whole: Tensor, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        small = functional.avg_pool2d(whole.float().clamp(-_BRIGHTEST, _BRIGHTEST), _SMALLER)
+        small = functional.avg_pool2d(whole.float().clamp(-BRIGHTEST, BRIGHTEST), _SMALLER)
         parts = zip(MODALITIES, small.split(3, 1), strict=True)
         return {name: part.flatten(1) for name, part in parts if name in seen}
 
@@ -159,38 +159,52 @@ class UnwrappedReader(nn.Module):
             eyes: see `forward`.
             state: (B, C + I + 7) the belief in the mesh reader's units.
         """
+        whole = self._whole(seen)
+        crops = None
+        if eyes and self.eyes is not None:
+            crops = self._whole({name: crop.flatten(0, 1) for name, crop in eyes.items()})
+        return self.conclude(whole, self._coarse(whole, seen), crops, state)
+
+    def conclude(
+        self, whole: Tensor, coarse: Mapping[str, Tensor], crops: Tensor | None, state: Tensor
+    ) -> Tensor:
+        """`forward` from pictures whose colours are relative already.
+
+        Args:
+            whole: (B, 6, H, W) along the skin.
+            coarse: (B, 3 H W / 16) of each modality that is there.
+            crops: (2 B, 6, h, w) of the eyes.
+            state: see `read`.
+        """
         controls = self.face.last.weight.shape[0]
         around = state[:, controls:]
-        flags = around.new_tensor([float(name in seen) for name in MODALITIES]).expand(len(around), -1)
-        whole = self._whole(seen)
+        flags = around.new_tensor([float(name in coarse) for name in MODALITIES]).expand(len(around), -1)
         found: Tensor = self.face(whole, torch.cat([around, flags], 1)).float()
-        known = [*self._on_axes(whole, seen), state, flags]
+        known = [*self._on_axes(coarse, len(around)), state, flags]
         if self.eyes is not None and self.eye_controls is not None:
             features = around.new_zeros(len(around), self.eye_features)
-            if eyes:
-                crops = self._whole({name: crop.flatten(0, 1) for name, crop in eyes.items()})
+            if crops is not None:
                 features = self.eyes(crops).reshape(len(around), -1)
                 beside = torch.cat([around[:, -len(POSE) :], flags], 1).to(features.dtype)
                 more = self.eye_controls(torch.cat([features, beside], 1))
                 found = found.index_add(1, self.eye_index, more.float())
             known.append(features.float())
         found = found + self.conclusion(torch.cat([found, *known], 1).to(whole.dtype)).float()
-        if self.eyes is not None and not eyes:
+        if self.eyes is not None and crops is None:
             found = found.index_copy(1, self.eye_index, state[:, :controls][:, self.eye_index])
         return found * CONTROL_SPREAD
 
-    def _on_axes(self, whole: Tensor, seen: Mapping[str, Tensor]) -> list[Tensor]:
+    def _on_axes(self, coarse: Mapping[str, Tensor], batch: int) -> list[Tensor]:
         """(B, K) of each modality, zeros for what is missing."""
-        small = self._coarse(whole, seen)
-        with torch.autocast(whole.device.type, enabled=False):
-            return [
-                ((small[name] - getattr(self, f"{name}_mean")) @ getattr(self, f"{name}_axes")).clamp(
-                    -FARTHEST, FARTHEST
-                )
-                if name in small
-                else self.weight.new_zeros(len(whole), self.axes)
-                for name in self.modalities
-            ]
+        made = []
+        with torch.autocast(self.weight.device.type, enabled=False):
+            for name in self.modalities:
+                if name in coarse:
+                    away = coarse[name] - getattr(self, f"{name}_mean")
+                    made.append((away @ getattr(self, f"{name}_axes")).clamp(-FARTHEST, FARTHEST))
+                else:
+                    made.append(self.weight.new_zeros(batch, self.axes))
+        return made
 
     @torch.no_grad()
     def unwrap(self, mesh: MeshReader, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from omote.models.liveportrait.fast.bits import as_array
+from omote.models.compiled import as_array
 from omote.models.liveportrait.fast.convolutions import Activation, Conv
 from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells
 

@@ -1,6 +1,6 @@
 """Loops over pixels between the large products, compiled: each reads its inputs and writes its result once.
 
-Arrays hold float32 or the bits of bfloat16, see `omote.models.liveportrait.fast.bits`; sums are float32 or float64.
+Arrays hold float32 or the bits of bfloat16, see `omote.models.compiled`; sums are float32 or float64.
 Pictures are (B, H, W, C). Each function writes into its last argument.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.liveportrait.fast.bits import loop, part, real, stored
+from omote.models.compiled import loop, part, real, stored
 
 
 @loop

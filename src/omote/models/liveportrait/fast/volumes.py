@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.liveportrait.fast.bits import loop, part, real, stored
+from omote.models.compiled import loop, part, real, stored
 
 _VARIANCE = 0.01  # of a keypoint's heatmap
 _LEAST = (

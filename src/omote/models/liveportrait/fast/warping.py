@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omote.models.compiled import as_array, use_torch_threads
 from omote.models.liveportrait.blocks import DownBlock3d, UpBlock3d
-from omote.models.liveportrait.fast.bits import as_array, use_torch_threads
 from omote.models.liveportrait.fast.convolutions import (
     Conv,
     DeepConv,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omote.models.liveportrait.fast.bits import as_array
+from omote.models.compiled import as_array
 from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.loops import give_tiles, take_tiles
 
