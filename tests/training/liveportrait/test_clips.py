@@ -132,6 +132,23 @@ def test_pairs_depend_on_seed_pass_and_position_alone(tmp_path: Path) -> None:
         to_batch([FormatError("broken")])
 
 
+@pytest.mark.parametrize(
+    ("count", "frames"),
+    [(1, [11]), (2, [6, 11]), (3, [4, 7, 11]), (11, [*range(1, 12)]), (40, [*range(1, 12)])],
+)
+def test_held_out_drivers_are_spread_evenly_and_far(count: int, frames: list[int]) -> None:
+    class Numbered:
+        count = 12
+
+        def frame(self, index: int) -> ClipFrame:
+            picture = np.full((4, 4, 3), index, np.uint8)
+            return ClipFrame(picture, np.zeros((478, 2), np.float32), np.zeros(3, np.float32))
+
+    pairs = list(held_out_pairs([Numbered()], count))  # type: ignore[list-item]
+    assert [pair["driver"][0, 0, 0] for pair in pairs] == frames
+    assert not any(pair["source"].any() for pair in pairs)
+
+
 def test_a_still_image_drives_itself_by_a_similarity(tmp_path: Path) -> None:
     clip = make_clips(tmp_path, 1, frames=1)[0]
     pair = draw_pair(clip, np.random.default_rng(1))

@@ -71,7 +71,9 @@ def draw_pair(clip: Clip, rng: Chance) -> dict[str, Any]:
 
 
 def held_out_pairs(clips: Sequence[Clip], count: int) -> Iterator[dict[str, Any]]:
-    """At most ``count`` pairs, the same each time: of each clip the first frame drives to later ones, spread evenly.
+    """At most ``count`` pairs, the same each time: each clip's first frame is driven by later ones, spread evenly.
+
+    The next frame, which hardly differs, is among them only where all are.
 
     Args:
         clips: those held out; one-frame clips are moved by a fixed similarity.
@@ -81,7 +83,8 @@ def held_out_pairs(clips: Sequence[Clip], count: int) -> Iterator[dict[str, Any]
     made = 0
     for clip in clips:
         source = clip.frame(0)
-        later = np.unique(np.linspace(1, clip.count - 1, each).round().astype(int)) if clip.count > 1 else [0]
+        last = clip.count - 1
+        later = np.unique(np.linspace(0, last, min(each, last) + 1).round().astype(int))[1:] if last else [0]
         for index in later:
             driver = clip.frame(int(index)) if index else moved(source, 0.08, -0.05, 1.08, 6.0)
             if made == count:
