@@ -46,11 +46,11 @@ def test_it_is_small_and_has_a_card() -> None:
 def test_what_it_says_goes_with_the_truth_from_any_picture(seen: tuple[np.ndarray, ...]) -> None:
     truth, *predictions = seen
     face = [k for k, name in enumerate(FACS102.names) if not name.startswith("head_")]
-    for predicted, least in zip(predictions, (0.89, 0.76, 0.87), strict=True):
+    for predicted, least in zip(predictions, (0.94, 0.84, 0.92), strict=True):
         assert correlation(predicted[:, face], truth[:, face]) > least
 
 
 def test_it_sees_an_open_jaw(seen: tuple[np.ndarray, ...]) -> None:
     truth, both, *_ = seen
     jaw = FACS102.index("jaw_open")
-    assert correlation(both[:, jaw], truth[:, jaw]) > 0.98
+    assert correlation(both[:, jaw], truth[:, jaw]) > 0.99
