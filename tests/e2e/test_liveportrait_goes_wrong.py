@@ -79,6 +79,8 @@ def media(picture: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "motion": frames,
     }  # as the animal pipeline writes it: no ratios
     (folder / "animal.pkl").write_bytes(write_plain(template))
+    long = {**template, "n_frames": 4000, "motion": frames * 100}
+    (folder / "long.pkl").write_bytes(write_plain(long))
     return folder
 
 
@@ -223,7 +225,7 @@ def test_odd_turned_and_uneven_videos(animate: Animate, media: Path, tmp_path: P
 def test_ctrl_c_leaves_nothing(small: Path, media: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    words = [media / "face.png", media / "animal.pkl", "--engine", "liveportrait", "--weights", small]
+    words = [media / "face.png", media / "long.pkl", "--engine", "liveportrait", "--weights", small]
     command = [sys.executable, "-m", "omote.cli", "animate", *map(str, words), "-o", str(out / "made.mp4")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
