@@ -33,8 +33,10 @@ from omote.models.inversion.mesh import (
 )
 
 _DARKEST = 6 / 255  # spread of colours below which differences are not magnified further
-_EVERY = 4  # pixels of which one is looked at for mean and spread
-_SMALLER = 4  # times smaller than the pictures are the first feature maps, in each direction
+EVERY = 4
+"""Pixels of which one is looked at for mean and spread."""
+TILE = 4
+"""Side of the squares of pixels that become channels, and over which the coarse picture is the mean."""
 _PLACE_FEATURES = 32
 _FACE_WIDTH, _EYE_WIDTH, _LAST_WIDTH = 640, 256, 1024
 _EYE_WIDTHS = (64, 96, 64)
@@ -52,8 +54,8 @@ class EyeNet(nn.Module):
         super().__init__()
         first, second, third = _EYE_WIDTHS
         self.convolutions = nn.Sequential(
-            nn.PixelUnshuffle(_SMALLER),
-            nn.Conv2d(6 * _SMALLER**2, first, 3, padding=1),
+            nn.PixelUnshuffle(TILE),
+            nn.Conv2d(6 * TILE**2, first, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(first, second, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -101,7 +103,7 @@ class UnwrappedReader(nn.Module):
             known += self.eye_features
         self.conclusion = _Perceptron(known, _LAST_WIDTH, controls)
         for name in config.modalities:
-            pixels = 3 * height * width // _SMALLER**2
+            pixels = 3 * height * width // TILE**2
             self.register_buffer(f"{name}_mean", torch.zeros(pixels))
             self.register_buffer(f"{name}_axes", torch.zeros(pixels, self.axes))
         self.register_buffer("index", torch.zeros(height * width, 3, dtype=torch.int16))
@@ -134,7 +136,7 @@ class UnwrappedReader(nn.Module):
         return self._coarse(self._whole(seen), seen)
 
     def _coarse(self, whole: Tensor, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        small = functional.avg_pool2d(whole.float().clamp(-BRIGHTEST, BRIGHTEST), _SMALLER)
+        small = functional.avg_pool2d(whole.float().clamp(-BRIGHTEST, BRIGHTEST), TILE)
         parts = zip(MODALITIES, small.split(3, 1), strict=True)
         return {name: part.flatten(1) for name, part in parts if name in seen}
 
@@ -233,7 +235,7 @@ class UnwrappedReader(nn.Module):
         for name in MODALITIES:
             part = seen.get(name, blank)
             if name == "rgb" and name in seen:
-                few = part[:, :, ::_EVERY, ::_EVERY]
+                few = part[:, :, ::EVERY, ::EVERY]
                 spread = few.std((2, 3), keepdim=True)
                 part = (part - few.mean((2, 3), keepdim=True)) / (spread + self.dark)
             parts.append(part)
@@ -247,8 +249,8 @@ class _FaceNet(nn.Module):
         super().__init__()
         narrow, wide = 64, 128
         self.convolutions = nn.Sequential(
-            nn.PixelUnshuffle(_SMALLER),
-            nn.Conv2d(6 * _SMALLER**2, narrow, 3, padding=1),
+            nn.PixelUnshuffle(TILE),
+            nn.Conv2d(6 * TILE**2, narrow, 3, padding=1),
             nn.ReLU(),
             _Block(narrow),
             nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
@@ -258,7 +260,7 @@ class _FaceNet(nn.Module):
             nn.Conv2d(wide, _PLACE_FEATURES, 1),
             nn.ReLU(),
         )
-        places = (size[0] // (2 * _SMALLER)) * (size[1] // (2 * _SMALLER))
+        places = (size[0] // (2 * TILE)) * (size[1] // (2 * TILE))
         self.first = nn.Linear(places * _PLACE_FEATURES + around, _FACE_WIDTH)
         self.second = nn.Linear(_FACE_WIDTH, _FACE_WIDTH)
         self.last = nn.Linear(_FACE_WIDTH, controls)

@@ -13,9 +13,7 @@ import numpy as np
 from numba import prange
 
 from omote.models.compiled import loop, part, stored
-
-TILE = 4
-"""Side of the squares of pixels that become channels, and over which the coarse picture is the mean."""
+from omote.models.inversion.unwrapped import EVERY, TILE
 
 
 @loop
@@ -162,7 +160,7 @@ def _turn_back(turn: Any, vector: Any) -> None:
 def _relative(pictures: Any, dark: Any) -> None:
     """Each colour less its mean, by its spread, both of one pixel in sixteen; in place."""
     for c in range(3):
-        few = pictures[c, ::TILE, ::TILE]
+        few = pictures[c, ::EVERY, ::EVERY]
         total, square = np.float64(0), np.float64(0)
         for row in few:
             for value in row:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
-from omote.models.inversion.fast.loops import TILE, crop_tiles, look_at_points, unwrap
+from omote.models.inversion.fast.loops import crop_tiles, look_at_points, unwrap
 from omote.models.inversion.fast.products import Product, pack
 from omote.models.inversion.mesh import BRIGHTEST, DARKEST, FARTHEST, NEAREST, Belief, MeshReader, rotation
-from omote.models.inversion.unwrapped import UnwrappedReader
+from omote.models.inversion.unwrapped import TILE, UnwrappedReader
 
 Floats = np.ndarray
+Fast = TypeVar("Fast", bound=nn.Module)
 
 _CHANNELS = (
     np.stack([np.ones(3), 2 * np.array(IMAGENET_STD)]).astype(np.float32),
@@ -27,8 +28,6 @@ _LEAST = {
     "rgb": np.array([DARKEST, BRIGHTEST, NEAREST], np.float32),
     "normal": np.array([-1, 0, NEAREST], np.float32),
 }
-
-
 _LIMITS = np.array([NEAREST, BRIGHTEST], np.float32)
 
 
@@ -40,10 +39,8 @@ class FastMesh(MeshReader):
 
     @classmethod
     def of(cls, mesh: MeshReader, dtype: torch.dtype) -> FastMesh:
-        """A copy of ``mesh``."""
-        made = copy.deepcopy(mesh)
-        made.__class__ = cls
-        assert isinstance(made, FastMesh)  # noqa: S101 - for the type checker
+        """``mesh`` itself, changed."""
+        made = _turned_into(cls, mesh)
         made.dtype = dtype
         pack(made.steps.to(dtype), dtype)
         made.products = {}
@@ -63,10 +60,8 @@ class FastMesh(MeshReader):
         head = _arrays(self.points(belief), turn, belief.pose)
         found = {}
         for name, image in images.items():
-            which, made = (
-                MODALITIES.index(name),
-                self.rest.new_empty(len(turn), self.rest.numel(), dtype=self.dtype),
-            )
+            which = MODALITIES.index(name)
+            made = self.rest.new_empty(len(turn), self.rest.numel(), dtype=self.dtype)
             mean = getattr(self, f"{name}_mean").numpy()
             channels = (_CHANNELS[0][which], _CHANNELS[1][which])
             look_at_points(image.numpy(), channels, head, _LEAST[name], mean, as_array(made))
@@ -81,10 +76,8 @@ class FastUnwrapped(UnwrappedReader):
 
     @classmethod
     def of(cls, reader: UnwrappedReader, dtype: torch.dtype) -> FastUnwrapped:
-        """A copy of ``reader``."""
-        made = copy.deepcopy(reader)
-        made.__class__ = cls
-        assert isinstance(made, FastUnwrapped)  # noqa: S101 - for the type checker
+        """``reader`` itself, changed."""
+        made = _turned_into(cls, reader)
         made.dtype = dtype
         for net in (made.face, made.eyes):
             if net is not None:  # the loops make the tiles
@@ -122,6 +115,13 @@ class FastUnwrapped(UnwrappedReader):
         tiles = self.weight.new_empty(count, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
         crop_tiles(_both(both), _CHANNELS, self.dark.flatten().numpy(), as_array(tiles))
         return tiles.permute(0, 3, 1, 2)
+
+
+def _turned_into(cls: type[Fast], module: nn.Module) -> Fast:
+    """A module of a class that it did not have: the same weights, other ways of use."""
+    module.__class__ = cls
+    assert isinstance(module, cls)  # noqa: S101 - for the type checker
+    return module
 
 
 def _both(images: Mapping[str, Tensor]) -> tuple[Floats, ...]:
