@@ -4,10 +4,10 @@
         --cache crops --store unwrapped --minutes 65 --lr 1e-3 -o trained.safetensors
 
 `omote train inversion` trains both at once, each picture strayed a little and looked at anew in each pass. Here every
-sample is unwrapped twice, as it is and as uncertain landmarks would crop it, and kept (170 kB), after which a step
+sample is unwrapped twice, as it is and as uncertain landmarks would crop it, and kept (250 kB), after which a step
 costs only the small network's own time: about twice as many pairs in the same time. Mirrored faces, shifts by a pixel,
-eye crops that stray and missing modalities vary the samples. Controls that are seldom used count more in the loss than
-their variance gives them: otherwise they are learned last.
+eye crops that stray, other tones, patches of another face and missing modalities vary the samples. Controls that are
+seldom used count more in the loss than their variance gives them: otherwise they are learned last.
 """
 
 from __future__ import annotations
@@ -33,11 +33,16 @@ from omote.training.datasets.crops import CropStore
 from omote.training.datasets.loader import collate, stray, stray_eyes
 from omote.training.datasets.shards import complete_shards
 
-EYES, LOOK = "eyes", ("seen", "state", "truth")
+EYES, LOOK = "eyes", ("seen", "window", "state", "truth")
+PICTURES = ("seen", "window")
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
 LOOKS = 2
 SELDOM = 0.7
 """Controls count in the loss by this power of their precision (1 / variance)."""
+TONE = 0.25
+"""Standard deviation of the logarithm of gamma, of colours."""
+HIDDEN, PATCH = 0.4, (0.1, 0.45)
+"""How many pictures have a patch of another face; its sides, as shares of the picture's."""
 POSE_MIRROR = (1, -1, -1, 1, -1, 1, 1)
 Shard = dict[str, np.ndarray]
 
@@ -45,7 +50,7 @@ Shard = dict[str, np.ndarray]
 def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, looks: int) -> list[Shard]:
     """Each look at the samples of a shard, the first as they are, the others strayed.
 
-    "seen" (N, H, W, 6) and "eyes" (N, 2, h, w, 6; as they are) uint8, "state" and "truth" (N, S).
+    "seen" and "window" (N, H, W, 6) and "eyes" (N, 2, h, w, 6; as they are) uint8, "state" and "truth" (N, S).
     """
     samples: list[dict[str, Any]] = []
     found = []
@@ -79,13 +84,18 @@ def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
         images = mesh.surfaces(batch)
         found = mesh(images, torch.zeros(len(samples), 0))[-1]
         belief = mesh.within(Belief(*(part.float() for part in found)))
-    seen = net.unwrapped.unwrap(mesh, images, belief)
-    mean, spread = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pictures = ((seen["rgb"] * spread + mean) * 255, (seen["normal"] + 1) * 127.5)
-    pixels = torch.cat(pictures, 1).round().clamp(0, 255).byte().permute(0, 2, 3, 1)
+    views = (net.unwrapped.unwrap(mesh, images, belief), net.unwrapped.look_through(images, belief))
     pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
     truth = mesh.units(Belief(batch["controls"], batch["identity"], pose))
-    return {"seen": pixels.numpy(), "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
+    made = {part: as_pixels(view) for part, view in zip(PICTURES, views, strict=True)}
+    return {**made, "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
+
+
+def as_pixels(seen: dict[str, torch.Tensor]) -> np.ndarray:
+    """The inverse of `as_images`, rounded."""
+    mean, spread = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    pictures = ((seen["rgb"] * spread + mean) * 255, (seen["normal"] + 1) * 127.5)
+    return torch.cat(pictures, 1).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
 def as_images(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -122,22 +132,43 @@ class Feed:
         if self.rng.random() < 0.5:
             batch["seen"] = np.roll(batch["seen"], self.rng.integers(-1, 2, 2), (1, 2))
         mirrored = self.rng.random(len(where)) < 0.5
-        turned = batch["seen"][mirrored][:, :, ::-1].copy()
-        turned[..., 3] = 255 - turned[..., 3]  # x of the normals
-        batch["seen"][mirrored] = turned
+        for part in PICTURES:
+            turned = batch[part][mirrored][:, :, ::-1].copy()
+            turned[..., 3] = 255 - turned[..., 3]  # x of the normals
+            batch[part][mirrored] = turned
+            hide(batch[part], self.rng)
+        tone([batch[part] for part in (*PICTURES, EYES)], self.rng)
         batch[EYES][mirrored] = batch[EYES][mirrored][:, ::-1]
         for part in ("state", "truth"):
             batch[part][mirrored] = batch[part][mirrored] @ self.mirror
         return batch
 
 
+def hide(pictures: np.ndarray, rng: np.random.Generator) -> None:
+    """Cover a patch of some pictures (B, H, W, 6) by the same place of the picture before, in place."""
+    before, (height, width) = np.roll(pictures, 1, 0), pictures.shape[1:3]
+    for i in np.flatnonzero(rng.random(len(pictures)) < HIDDEN):
+        h, w = (int(side * rng.uniform(*PATCH)) for side in (height, width))
+        y, x = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
+        pictures[i, y : y + h, x : x + w] = before[i, y : y + h, x : x + w]
+
+
+def tone(pictures: list[np.ndarray], rng: np.random.Generator) -> None:
+    """Raise the colours of each sample, in all of its pictures (B, ..., 6), to a power; in place."""
+    steps = np.arange(256) / 255
+    for i in range(len(pictures[0])):
+        table = (255 * steps ** np.exp(rng.normal(0, TONE)) + 0.5).astype(np.uint8)
+        for part in pictures:
+            part[i, ..., :3] = table[part[i, ..., :3]]
+
+
 def read(reader: Any, batch: Shard, gone: str | None = None) -> torch.Tensor:
     """(B, C) controls of a batch, as when one modality is missing."""
     shown = [name for name in MODALITIES if name != gone]
-    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in ("seen", EYES)]
-    seen, eyes = ({name: part[name] for name in shown} for part in pictures)
+    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in (*PICTURES, EYES)]
+    seen, through, eyes = ({name: part[name] for name in shown} for part in pictures)
     with torch.autocast("cpu", torch.bfloat16):
-        found: torch.Tensor = reader.read(seen, eyes, torch.from_numpy(np.array(batch["state"])))
+        found: torch.Tensor = reader.read(seen, through, eyes, torch.from_numpy(np.array(batch["state"])))
     return found
 
 

@@ -71,7 +71,7 @@ def unwrap(
         tiles: (B, h, w, 96), of (6, 4 h, 4 w).
         coarse: (B, 2, 3 h w) float32.
     """
-    (rgb, normal), (scale, shift), (points, turn, pose), (index, weight) = pictures, channels, head, grid
+    rgb, (points, turn, pose), (index, weight) = pictures[0], head, grid
     batch, height, width = len(points), TILE * tiles.shape[1], TILE * tiles.shape[2]
     for b in prange(batch):
         where = np.empty((points.shape[1], 2), np.float32)
@@ -82,16 +82,38 @@ def unwrap(
             for k in range(3):
                 x += weight[g, k] * where[index[g, k], 0]
                 y += weight[g, k] * where[index[g, k], 1]
-            if len(rgb):
-                _sample(rgb[b], x, y, scale[0], shift[0], seen[:3, g])
-            if len(normal):
-                _sample(normal[b], x, y, scale[1], shift[1], seen[3:, g])
-                _turn_back(turn[b], seen[3:, g])
+            _see(pictures, b, x, y, channels, turn[b], seen[:, g])
         unwrapped = seen.reshape((6, height, width))
         if len(rgb):
             _relative(unwrapped, dark)
         _into_tiles(unwrapped, tiles[b])
         _into_coarse(unwrapped, limits[1], coarse[b])
+
+
+@loop
+def look_through(pictures: Any, channels: Any, head: Any, dark: Any, limits: Any, tiles: Any) -> None:
+    """A window that moves with the head, in tiles.
+
+    Args:
+        pictures: see `unwrap`.
+        channels: see `unwrap`.
+        head: the window's places (H W, 3) in metres, head space; turn and pose, see `look_at_points`.
+        dark: see `unwrap`.
+        limits: see `unwrap`.
+        tiles: (B, H / 4, W / 4, 96).
+    """
+    rgb, (points, turn, pose) = pictures[0], head
+    height, width = TILE * tiles.shape[1], TILE * tiles.shape[2]
+    for b in prange(len(tiles)):
+        where = np.empty((len(points), 2), np.float32)
+        _project(points, turn[b], pose[b], limits[0], where)
+        seen = np.zeros((6, height * width), np.float32)
+        for g in range(len(points)):
+            _see(pictures, b, where[g, 0], where[g, 1], channels, turn[b], seen[:, g])
+        view = seen.reshape((6, height, width))
+        if len(rgb):
+            _relative(view, dark)
+        _into_tiles(view, tiles[b])
 
 
 @loop
@@ -147,6 +169,17 @@ def _sample(image: Any, x: Any, y: Any, scale: Any, shift: Any, found: Any) -> N
         above = image[c, top, left] + x * (image[c, top, right] - image[c, top, left])
         below = image[c, low, left] + x * (image[c, low, right] - image[c, low, left])
         found[c] = (above + y * (below - above)) * scale[c] + shift[c]
+
+
+@part
+def _see(pictures: Any, b: Any, x: Any, y: Any, channels: Any, turn: Any, found: Any) -> None:
+    """RGB and normals of one face at a place, those that are there; normals turned back with the head."""
+    (rgb, normal), (scale, shift) = pictures, channels
+    if len(rgb):
+        _sample(rgb[b], x, y, scale[0], shift[0], found[:3])
+    if len(normal):
+        _sample(normal[b], x, y, scale[1], shift[1], found[3:])
+        _turn_back(turn, found[3:])
 
 
 @part
