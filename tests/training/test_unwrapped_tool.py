@@ -1,0 +1,154 @@
+"""What `tools/inversion/unwrapped.py` trains on: stored looks, mirrored, toned, covered; what each control counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.models.small_networks import small_unwrapped
+from tools.inversion.unwrapped import (
+    HIDDEN,
+    PICTURES,
+    Feed,
+    as_images,
+    as_pixels,
+    hide,
+    mirror_of,
+    precision,
+    read,
+    stored,
+    tone,
+)
+
+from omote.controls import FACS102
+from omote.models.inversion import InversionNet
+from omote.models.inversion.config import MESH_POINTS
+from omote.rigs.facs import FacsRig, load_rig
+from omote.training.datasets.crops import CropStore
+from omote.training.datasets.shards import complete_shards, write_info
+from omote.training.datasets.synthetic import SynthOptions, make_shard
+from omote.training.mesh_start import place_mesh
+
+OPTIONS = SynthOptions(recipe="wild", count=4, seed=5, size=96, per_shard=4, vertices=False)
+SIZE = {"seen": (16, 24), "window": (16, 24)}
+
+
+@pytest.fixture(scope="module")
+def rig() -> FacsRig:
+    return load_rig()
+
+
+def pictures(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 6), np.uint8)
+
+
+def test_pixels_are_kept_as_they_are() -> None:
+    shown = pictures(2, 8, 12)
+    assert np.array_equal(as_pixels(as_images(torch.from_numpy(shown))), shown)
+
+
+def test_a_mirrored_belief_mirrored_again_is_itself(rig: FacsRig) -> None:
+    mirror = mirror_of(rig)
+    count, names = len(FACS102), FACS102.names
+    assert mirror @ mirror == pytest.approx(np.eye(len(mirror)), abs=1e-6)
+    left, right = names.index("brow_lower_L"), names.index("brow_lower_R")
+    belief = np.zeros(len(mirror), np.float32)
+    belief[left], belief[-6] = 0.7, 0.2  # and a turn about y
+    turned = belief @ mirror
+    assert (turned[left], turned[right], turned[-6]) == pytest.approx((0, 0.7, -0.2))
+    assert not np.delete(turned[:count], right).any()
+
+
+def test_a_patch_of_the_face_before_covers_some() -> None:
+    shown = pictures(400, 20, 30)
+    covered, before = shown.copy(), np.roll(shown, 1, 0)
+    hide(covered, np.random.default_rng(1))
+    changed = (covered != shown).any(-1)
+    assert np.array_equal(covered[changed], before[changed])
+    hit = changed.any((1, 2))
+    assert hit.mean() == pytest.approx(HIDDEN, abs=0.08)
+    for face in changed[hit][:20]:
+        rows, columns = np.flatnonzero(face.any(1)), np.flatnonzero(face.any(0))
+        assert len(rows) <= 0.45 * 20
+        assert len(columns) <= 0.45 * 30
+        assert face[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].mean() > 0.95
+
+
+def test_a_tone_changes_colours_alone_and_all_pictures_of_a_sample_alike() -> None:
+    steps = np.tile(np.arange(256, dtype=np.uint8)[:, None], (3, 1, 6)).reshape(3, 16, 16, 6)
+    first, second = steps.copy(), steps.copy()
+    tone([first, second], np.random.default_rng(0))
+    assert np.array_equal(first, second)
+    assert np.array_equal(first[..., 3:], steps[..., 3:])
+    assert not np.array_equal(first[..., :3], steps[..., :3])
+    for sample in first[..., 0].reshape(3, 256).astype(int):
+        assert (sample[0], sample[-1]) == (0, 255)
+        assert (np.diff(sample) >= 0).all()
+    assert not np.array_equal(first[0], first[1])
+
+
+def test_what_is_seldom_used_counts_more() -> None:
+    chance = np.random.default_rng(0)
+    truth = np.zeros((500, 3), np.float32)
+    truth[:, 0] = chance.normal(size=500)
+    truth[:15, 1] = 1
+    weight = precision([[{"truth": truth}]], 2)
+    variance = torch.from_numpy(truth[:, :2].var(0))
+    assert weight[1] > 2 * weight[0]
+    assert float((weight * variance).sum()) == pytest.approx(float(variance.sum()), rel=1e-5)
+
+
+def test_a_feed_varies_samples_but_keeps_each_together(rig: FacsRig) -> None:
+    """A sample's number is written into its pictures and its truth; mirrored, sides change places in all of them."""
+    mirror = mirror_of(rig)
+    count = len(mirror)
+    looks: list[dict[str, np.ndarray]] = []
+    brow = FACS102.names.index("brow_lower_L"), FACS102.names.index("brow_lower_R")
+    for _ in range(2):
+        look = {part: np.full((200, *size, 6), 128, np.uint8) for part, size in SIZE.items()}
+        for part, (_, width) in SIZE.items():
+            look[part][:, :, : width // 2, 4] = np.arange(200, dtype=np.uint8)[:, None, None]
+        look["eyes"] = np.full((200, 2, 16, 32, 6), 128, np.uint8)
+        look["eyes"][:, 0, ..., 4] = 7
+        look["state"] = np.zeros((200, count), np.float32)
+        look["truth"] = np.zeros((200, count), np.float32)
+        look["truth"][:, brow[0]] = np.arange(200)
+        looks.append(look)
+    batch = Feed([looks], mirror, 0).ready.get()
+    mirrored = batch["truth"][:, brow[1]] > batch["truth"][:, brow[0]]
+    assert 0.3 < mirrored.mean() < 0.7
+    number = batch["truth"][:, brow].max(1)
+    for part, (_, width) in SIZE.items():
+        side = np.where(mirrored, width - 3, 2)
+        shown = batch[part][np.arange(len(side)), :, side, 4]
+        assert (np.median(shown, 1) == number)[number > 0].mean() > 0.6  # but for patches
+    known, first = number > 0, np.median(batch["eyes"][:, 0, ..., 4], (1, 2))
+    assert np.array_equal((first == 7)[known], ~mirrored[known])
+
+
+def test_looks_are_stored_once_and_can_be_read(rig: FacsRig, tmp_path: Path) -> None:
+    write_info(tmp_path / "data", OPTIONS.describe(rig))
+    make_shard(rig, OPTIONS, tmp_path / "data", 0)
+    (shard,) = complete_shards(tmp_path / "data")
+    config = replace(small_unwrapped(identity=len(rig.identity_space), points=MESH_POINTS), mesh_axes=4)
+    torch.manual_seed(0)
+    net = InversionNet(config).eval()
+    place_mesh(net, rig)
+    looks: list[dict[str, Any]] = stored(net, CropStore(config, rig), shard, tmp_path, 2)
+    assert [look["truth"].shape[0] for look in looks] == [4, 4]
+    for part in PICTURES:
+        assert looks[0][part].shape == (4, *SIZE[part], 6)
+        assert not np.array_equal(looks[0][part], looks[1][part])  # strayed
+    assert np.array_equal(looks[0]["eyes"], looks[1]["eyes"])
+    assert np.array_equal(looks[0]["truth"][:, : len(FACS102)], looks[1]["truth"][:, : len(FACS102)])
+    shard.unlink()
+    again = stored(net, CropStore(config, rig), shard, tmp_path, 2)
+    assert all(np.array_equal(again[1][part], looks[1][part]) for part in looks[1])
+    with torch.no_grad():
+        assert read(net.unwrapped, again[0]).shape == (4, len(FACS102))
+        for gone in ("rgb", "normal"):
+            assert bool(read(net.unwrapped, again[0], gone).isfinite().all())
