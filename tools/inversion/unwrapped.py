@@ -15,12 +15,14 @@ from __future__ import annotations
 import argparse
 import copy
 import math
+import mmap
 import queue
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -72,8 +74,15 @@ def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, looks
                 ]
             for part, values in made.items():
                 np.save(where[part], np.concatenate(values))
-        found.append({part: np.load(path, mmap_mode="r") for part, path in where.items()})
+        found.append({part: mapped(path) for part, path in where.items()})
     return found
+
+
+def mapped(path: Path) -> np.ndarray:
+    """An array on disk, of which rows will be read here and there."""
+    array = np.load(path, mmap_mode="r")
+    array._mmap.madvise(mmap.MADV_RANDOM)  # or the system reads megabytes around each
+    return array
 
 
 @torch.inference_mode()
@@ -155,11 +164,13 @@ def hide(pictures: np.ndarray, rng: np.random.Generator) -> None:
 
 def tone(pictures: list[np.ndarray], rng: np.random.Generator) -> None:
     """Raise the colours of each sample, in all of its pictures (B, ..., 6), to a power; in place."""
-    steps = np.arange(256) / 255
+    steps = np.tile(np.arange(256, dtype=np.uint8)[:, None], 6)[None]
     for i in range(len(pictures[0])):
-        table = (255 * steps ** np.exp(rng.normal(0, TONE)) + 0.5).astype(np.uint8)
+        table = steps.copy()
+        table[..., :3] = 255 * (steps[..., :3] / 255) ** np.exp(rng.normal(0, TONE)) + 0.5
         for part in pictures:
-            part[i, ..., :3] = table[part[i, ..., :3]]
+            flat = part[i].reshape(-1, part.shape[-2], 6)
+            cv2.LUT(flat, table, dst=flat)
 
 
 def read(reader: Any, batch: Shard, gone: str | None = None) -> torch.Tensor:

@@ -5,6 +5,7 @@ numpy does not know bfloat16, so that such numbers come as the upper halves of f
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import llvmlite.ir
@@ -12,6 +13,7 @@ import numba
 import numpy as np
 import torch
 from numba import njit, types
+from numba.core import event
 from numba.extending import intrinsic, overload
 
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, "cache": True}
@@ -19,6 +21,25 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, 
 _ELSEWHERE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 part = njit(**_OPTIONS)
 loop = njit(**_OPTIONS, parallel={"prange": True, **dict.fromkeys(_ELSEWHERE, False)})
+
+
+class FirstUse(event.Listener):
+    """Says once that loops are being compiled, before a user wonders what takes so long."""
+
+    told = False
+
+    def on_start(self, event: Any) -> None:
+        """Called when something is compiled indeed, not when it comes from the cache."""
+        if not self.told:
+            self.told = True
+            what = "compiling loops for this processor; this takes up to half a minute, once"
+            logging.getLogger(__name__).warning(what)
+
+    def on_end(self, event: Any) -> None:
+        """Nothing."""
+
+
+event.register("numba:compile", FirstUse())
 
 
 def as_array(tensor: torch.Tensor) -> Any:

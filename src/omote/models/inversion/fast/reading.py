@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
-from omote.models.inversion.fast.loops import crop_tiles, look_at_points, look_through, unwrap
-from omote.models.inversion.fast.products import Product, pack
+from omote.models.inversion.fast.loops import (
+    as_pixels,
+    crop_tiles,
+    look_at_points,
+    look_through,
+    unwrap,
+)
+from omote.models.inversion.fast.products import Fused, Product, pack
 from omote.models.inversion.mesh import BRIGHTEST, DARKEST, FARTHEST, NEAREST, Belief, MeshReader, rotation
 from omote.models.inversion.unwrapped import TILE, UnwrappedReader
 
@@ -23,7 +29,7 @@ _CHANNELS = (
     np.stack([np.ones(3), 2 * np.array(IMAGENET_STD)]).astype(np.float32),
     np.stack([np.zeros(3), 2 * np.array(IMAGENET_MEAN) - 1]).astype(np.float32),
 )
-"""Scale and shift, of colours and of normals: `MeshReader.surfaces`, done to what is looked at alone."""
+"""Scale and shift, of colours and of normals: `MeshReader.surfaces`."""
 _LEAST = {
     "rgb": np.array([DARKEST, BRIGHTEST, NEAREST], np.float32),
     "normal": np.array([-1, 0, NEAREST], np.float32),
@@ -50,8 +56,17 @@ class FastMesh(MeshReader):
         return made
 
     def surfaces(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The pictures as they are."""
-        return {name: images[name].float().contiguous() for name in self.modalities if name in images}
+        """(..., S, S, 4) of (..., 3, S, S), see `omote.models.inversion.fast.loops.as_pixels`."""
+        use_torch_threads()
+        found: dict[str, Tensor] = {}
+        for name in self.modalities:
+            if name in images:
+                image = images[name].float().contiguous()
+                made = image.new_empty(*image.shape[:-3], *image.shape[-2:], 4)
+                scale, shift = (part[MODALITIES.index(name)] for part in _CHANNELS)
+                as_pixels(image.flatten(0, -4).numpy(), scale, shift, made.flatten(0, -4).numpy())
+                found[name] = made
+        return found
 
     def seen(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
         """(B, K) of each modality, see `MeshReader.seen`."""
@@ -60,11 +75,9 @@ class FastMesh(MeshReader):
         head = _arrays(self.points(belief), turn, belief.pose)
         found = {}
         for name, image in images.items():
-            which = MODALITIES.index(name)
             made = self.rest.new_empty(len(turn), self.rest.numel(), dtype=self.dtype)
             mean = getattr(self, f"{name}_mean").numpy()
-            channels = (_CHANNELS[0][which], _CHANNELS[1][which])
-            look_at_points(image.numpy(), channels, head, _LEAST[name], mean, as_array(made))
+            look_at_points(image.numpy(), head, _LEAST[name], mean, as_array(made))
             found[name] = self.products[name].alone(made).clamp(-FARTHEST, FARTHEST)
         return found
 
@@ -81,7 +94,7 @@ class FastUnwrapped(UnwrappedReader):
         made.dtype = dtype
         for net in (made.face, made.eyes, made.window):
             if net is not None:  # the loops make the tiles
-                net.convolutions = nn.Sequential(*list(net.convolutions)[1:])
+                net.convolutions = Fused(list(net.convolutions.children())[1:], dtype)
         for part in made.children():
             pack(part.to(dtype), dtype)
         return made
@@ -97,7 +110,6 @@ class FastUnwrapped(UnwrappedReader):
         coarse = self.weight.new_empty(batch, 2, 3 * height * width // TILE**2)
         unwrap(
             _both(images),
-            _CHANNELS,
             _arrays(mesh.points(belief), turn, belief.pose),
             _arrays(self.index, self.weight),
             self.dark.flatten().numpy(),
@@ -113,14 +125,14 @@ class FastUnwrapped(UnwrappedReader):
     def _through(self, images: Mapping[str, Tensor], pose: Tensor, turn: Tensor) -> Tensor:
         tiles = self._tiles(len(pose), *self.window_size)
         head = _arrays(self.pane, turn, pose)
-        look_through(_both(images), _CHANNELS, head, self.dark.flatten().numpy(), _LIMITS, as_array(tiles))
+        look_through(_both(images), head, self.dark.flatten().numpy(), _LIMITS, as_array(tiles))
         return tiles.permute(0, 3, 1, 2)
 
     def _crops(self, eyes: Mapping[str, Tensor]) -> Tensor:
         both = {name: crop.flatten(0, 1) for name, crop in eyes.items()}
-        count, _, height, width = next(iter(both.values())).shape
+        count, height, width, _ = next(iter(both.values())).shape
         tiles = self._tiles(count, height, width)
-        crop_tiles(_both(both), _CHANNELS, self.dark.flatten().numpy(), as_array(tiles))
+        crop_tiles(_both(both), self.dark.flatten().numpy(), as_array(tiles))
         return tiles.permute(0, 3, 1, 2)
 
     def _tiles(self, count: int, height: int, width: int) -> Tensor:
@@ -137,7 +149,7 @@ def _turned_into(cls: type[Fast], module: nn.Module) -> Fast:
 def _both(images: Mapping[str, Tensor]) -> tuple[Floats, ...]:
     """RGB and normals; no picture for what is missing."""
     some = next(iter(images.values()))
-    return _arrays(*(images.get(name, some[:0]).float() for name in MODALITIES))
+    return _arrays(*(images.get(name, some[:0]) for name in MODALITIES))
 
 
 def _arrays(*tensors: Tensor) -> tuple[Floats, ...]:
