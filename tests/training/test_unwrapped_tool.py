@@ -12,7 +12,6 @@ import torch
 from tests.models.small_networks import small_unwrapped
 from tools.inversion.unwrapped import (
     HIDDEN,
-    PICTURES,
     Feed,
     as_images,
     as_pixels,
@@ -34,7 +33,7 @@ from omote.training.datasets.synthetic import SynthOptions, make_shard
 from omote.training.mesh_start import place_mesh
 
 OPTIONS = SynthOptions(recipe="wild", count=4, seed=5, size=96, per_shard=4, vertices=False)
-SIZE = {"seen": (16, 24), "window": (16, 24)}
+SIZE = (16, 24)
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +108,8 @@ def test_a_feed_varies_samples_but_keeps_each_together(rig: FacsRig) -> None:
     looks: list[dict[str, np.ndarray]] = []
     brow = FACS102.names.index("brow_lower_L"), FACS102.names.index("brow_lower_R")
     for _ in range(2):
-        look = {part: np.full((200, *size, 6), 128, np.uint8) for part, size in SIZE.items()}
-        for part, (_, width) in SIZE.items():
-            look[part][:, :, : width // 2, 4] = np.arange(200, dtype=np.uint8)[:, None, None]
+        look = {"seen": np.full((200, *SIZE, 6), 128, np.uint8)}
+        look["seen"][:, :, : SIZE[1] // 2, 4] = np.arange(200, dtype=np.uint8)[:, None, None]
         look["eyes"] = np.full((200, 2, 16, 32, 6), 128, np.uint8)
         look["eyes"][:, 0, ..., 4] = 7
         look["state"] = np.zeros((200, count), np.float32)
@@ -122,10 +120,9 @@ def test_a_feed_varies_samples_but_keeps_each_together(rig: FacsRig) -> None:
     mirrored = batch["truth"][:, brow[1]] > batch["truth"][:, brow[0]]
     assert 0.3 < mirrored.mean() < 0.7
     number = batch["truth"][:, brow].max(1)
-    for part, (_, width) in SIZE.items():
-        side = np.where(mirrored, width - 3, 2)
-        shown = batch[part][np.arange(len(side)), :, side, 4]
-        assert (np.median(shown, 1) == number)[number > 0].mean() > 0.6  # but for patches
+    side = np.where(mirrored, SIZE[1] - 3, 2)
+    shown = batch["seen"][np.arange(len(side)), :, side, 4]
+    assert (np.median(shown, 1) == number)[number > 0].mean() > 0.6  # but for patches
     known, first = number > 0, np.median(batch["eyes"][:, 0, ..., 4], (1, 2))
     assert np.array_equal((first == 7)[known], ~mirrored[known])
 
@@ -140,9 +137,8 @@ def test_looks_are_stored_once_and_can_be_read(rig: FacsRig, tmp_path: Path) -> 
     place_mesh(net, rig)
     looks: list[dict[str, Any]] = stored(net, CropStore(config, rig), shard, tmp_path, 2)
     assert [look["truth"].shape[0] for look in looks] == [4, 4]
-    for part in PICTURES:
-        assert looks[0][part].shape == (4, *SIZE[part], 6)
-        assert not np.array_equal(looks[0][part], looks[1][part])  # strayed
+    assert looks[0]["seen"].shape == (4, *SIZE, 6)
+    assert not np.array_equal(looks[0]["seen"], looks[1]["seen"])  # strayed
     assert np.array_equal(looks[0]["eyes"], looks[1]["eyes"])
     assert np.array_equal(looks[0]["truth"][:, : len(FACS102)], looks[1]["truth"][:, : len(FACS102)])
     shard.unlink()

@@ -4,7 +4,7 @@
         --cache crops --store unwrapped --minutes 65 --lr 1e-3 -o trained.safetensors
 
 `omote train inversion` trains both at once, each picture strayed a little and looked at anew in each pass. Here every
-sample is unwrapped twice, as it is and as uncertain landmarks would crop it, and kept (250 kB), after which a step
+sample is unwrapped twice, as it is and as uncertain landmarks would crop it, and kept (170 kB), after which a step
 costs only the small network's own time: about twice as many pairs in the same time. Mirrored faces, shifts by a pixel,
 eye crops that stray, other tones, patches of another face and missing modalities vary the samples. Controls that are
 seldom used count more in the loss than their variance gives them: otherwise they are learned last.
@@ -35,8 +35,7 @@ from omote.training.datasets.crops import CropStore
 from omote.training.datasets.loader import collate, stray, stray_eyes
 from omote.training.datasets.shards import complete_shards
 
-EYES, LOOK = "eyes", ("seen", "window", "state", "truth")
-PICTURES = ("seen", "window")
+EYES, LOOK = "eyes", ("seen", "state", "truth")
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
 LOOKS = 2
 SELDOM = 0.7
@@ -52,7 +51,7 @@ Shard = dict[str, np.ndarray]
 def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, looks: int) -> list[Shard]:
     """Each look at the samples of a shard, the first as they are, the others strayed.
 
-    "seen" and "window" (N, H, W, 6) and "eyes" (N, 2, h, w, 6; as they are) uint8, "state" and "truth" (N, S).
+    "seen" (N, H, W, 6) and "eyes" (N, 2, h, w, 6; as they are) uint8, "state" and "truth" (N, S).
     """
     samples: list[dict[str, Any]] = []
     found = []
@@ -93,11 +92,10 @@ def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
         images = mesh.surfaces(batch)
         found = mesh(images, torch.zeros(len(samples), 0))[-1]
         belief = mesh.within(Belief(*(part.float() for part in found)))
-    views = (net.unwrapped.unwrap(mesh, images, belief), net.unwrapped.look_through(images, belief))
+    seen = as_pixels(net.unwrapped.unwrap(mesh, images, belief))
     pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
     truth = mesh.units(Belief(batch["controls"], batch["identity"], pose))
-    made = {part: as_pixels(view) for part, view in zip(PICTURES, views, strict=True)}
-    return {**made, "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
+    return {"seen": seen, "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
 
 
 def as_pixels(seen: dict[str, torch.Tensor]) -> np.ndarray:
@@ -141,12 +139,11 @@ class Feed:
         if self.rng.random() < 0.5:
             batch["seen"] = np.roll(batch["seen"], self.rng.integers(-1, 2, 2), (1, 2))
         mirrored = self.rng.random(len(where)) < 0.5
-        for part in PICTURES:
-            turned = batch[part][mirrored][:, :, ::-1].copy()
-            turned[..., 3] = 255 - turned[..., 3]  # x of the normals
-            batch[part][mirrored] = turned
-            hide(batch[part], self.rng)
-        tone([batch[part] for part in (*PICTURES, EYES)], self.rng)
+        turned = batch["seen"][mirrored][:, :, ::-1].copy()
+        turned[..., 3] = 255 - turned[..., 3]  # x of the normals
+        batch["seen"][mirrored] = turned
+        hide(batch["seen"], self.rng)
+        tone([batch["seen"], batch[EYES]], self.rng)
         batch[EYES][mirrored] = batch[EYES][mirrored][:, ::-1]
         for part in ("state", "truth"):
             batch[part][mirrored] = batch[part][mirrored] @ self.mirror
@@ -176,10 +173,10 @@ def tone(pictures: list[np.ndarray], rng: np.random.Generator) -> None:
 def read(reader: Any, batch: Shard, gone: str | None = None) -> torch.Tensor:
     """(B, C) controls of a batch, as when one modality is missing."""
     shown = [name for name in MODALITIES if name != gone]
-    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in (*PICTURES, EYES)]
-    seen, through, eyes = ({name: part[name] for name in shown} for part in pictures)
+    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in ("seen", EYES)]
+    seen, eyes = ({name: part[name] for name in shown} for part in pictures)
     with torch.autocast("cpu", torch.bfloat16):
-        found: torch.Tensor = reader.read(seen, through, eyes, torch.from_numpy(np.array(batch["state"])))
+        found: torch.Tensor = reader.read(seen, eyes, torch.from_numpy(np.array(batch["state"])))
     return found
 
 

@@ -23,14 +23,7 @@ MESH_POINTS = 1060
 QUIET = 0.05
 """Of the network that ships; chosen on validation data of both recipes."""
 
-_LARGEST = {
-    "size": 2048,
-    "embed_dim": 1024,
-    "patch_stride": 64,
-    "hidden": 8192,
-    "eye_features": 2048,
-    "window_features": 2048,
-}
+_LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
 _MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
 _MOST_POINTS = 20_000
@@ -68,9 +61,6 @@ class InversionConfig:
         grid: (height, width) of the unwrapped face from which the controls are read once the mesh is found
             (`omote.models.inversion.unwrapped`), multiples of 8; (0, 0) is none.
         grid_axes: principal axes that the unwrapped face is projected onto, of each modality.
-        window: (height, width) of the picture of the lower face, not unwrapped, that is looked at as well: the inside
-            of a mouth is on no skin. Multiples of 8; (0, 0) is none.
-        window_features: numbers that describe it.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own, beside the
             backbones or the unwrapped face.
         eye_controls: with an unwrapped face, the controls that the eyes' network moves directly.
@@ -109,8 +99,6 @@ class InversionConfig:
     identity: int = 0
     grid: tuple[int, int] = (0, 0)
     grid_axes: int = 0
-    window: tuple[int, int] = (0, 0)
-    window_features: int = 128
     eye_branch: bool = False
     eye_controls: tuple[str, ...] = ()
     agreed: tuple[str, ...] = ()
@@ -144,10 +132,8 @@ class InversionConfig:
             raise InputError("a network without a backbone needs mesh_points")
         if self.mesh_points and self.align != "face":
             raise InputError("reading on the mesh needs crops that are aligned to the face")
-        for name in ("grid", "window"):
-            size = getattr(self, name)
-            if len(size) != 2 or any(not 0 <= n <= _LARGEST_GRID or n % 8 for n in size):
-                raise InputError(f"{name} must be two multiples of 8 up to {_LARGEST_GRID}, got {size}")
+        if len(self.grid) != 2 or any(not 0 <= n <= _LARGEST_GRID or n % 8 for n in self.grid):
+            raise InputError(f"grid must be two multiples of 8 up to {_LARGEST_GRID}, got {self.grid}")
         if any(self.grid) and not (all(self.grid) and self.mesh_points):
             raise InputError("an unwrapped face needs a height, a width and mesh_points")
         most = 3 * self.grid[0] * self.grid[1] // 16
@@ -157,8 +143,6 @@ class InversionConfig:
             raise InputError("an eye branch without a backbone needs an unwrapped face (grid)")
         if self.eye_branch and self.grid[0] and not self.eye_controls:
             raise InputError("an eye branch beside an unwrapped face needs eye_controls")
-        if any(self.window) and not (all(self.window) and self.grid[0]):
-            raise InputError("a window needs a height, a width and an unwrapped face (grid)")
         if self.quiet and (len(self.quiet) != count or not self.mesh_points or min(self.quiet) < 0):
             what = f"quiet must be {count} numbers from 0, or none, and needs mesh_points; got {self.quiet}"
             raise InputError(what)
@@ -226,8 +210,6 @@ class InversionConfig:
             hidden=640,
             grid=(112, 96),
             grid_axes=512,
-            window=(72, 96),
-            window_features=160,
             eye_branch=bool(eyes),
             eye_controls=eyes,
             agreed=tuple(name for name in eyes if "tighten" in name.lower() or "squint" in name.lower()),

@@ -1,4 +1,4 @@
-"""Reading a face that is unwrapped: the picture as the skin's own map shows it, mouth and eyes, to controls.
+"""Reading a face that is unwrapped: the picture as the skin's own map shows it, and both eyes, to controls.
 
 `MeshReader` finds pose, identity and controls well enough to know where each place of the skin is in the picture. Seen
 along the skin, every face is upright, of one size and in one place, so that a small convolutional network, which from
@@ -7,9 +7,7 @@ when the mesh reader has had its say is mostly noise, from which nothing can be 
 
 What such a network learns last is what is seldom and small: a nose tip drawn down, a narrowed nostril. A perceptron
 therefore looks at the same face on its principal axes, each made of unit spread, beside what the convolutions found,
-what the mesh reader believes and what mouth and eyes look like, and has the last word.
-
-A tongue is not on the skin: the lower face is therefore also seen through a window that moves with the head alone.
+what the mesh reader believes and what the eyes look like, and has the last word.
 """
 
 from __future__ import annotations
@@ -31,7 +29,6 @@ from omote.models.inversion.mesh import (
     Belief,
     MeshReader,
     principal_axes,
-    project,
     rotation,
 )
 
@@ -40,24 +37,22 @@ EVERY = 4
 """Pixels of which one is looked at for mean and spread."""
 TILE = 4
 """Side of the squares of pixels that become channels, and over which the coarse picture is the mean."""
-WINDOW, WINDOW_DEPTH = ((-0.07, 0.07), (-0.125, -0.02)), 0.03
-"""The window: x and y from jaw to jaw and from the nose to a dropped chin, and z, in metres of an average head."""
 _PLACE_FEATURES = 32
 _FACE_WIDTH, _EYE_WIDTH, _LAST_WIDTH = 640, 256, 1024
-_CROP_WIDTHS = (64, 96, 64)
+_EYE_WIDTHS = (64, 96, 64)
 
 
-class CropNet(nn.Module):
-    """Crops (N, 6, h, w), RGB and normals, to (N, E) features. Where things are in the crop is kept.
+class EyeNet(nn.Module):
+    """Crops of one eye, (N, 6, h, w) RGB and normals, to (N, E) features. Where things are in the crop is kept.
 
     Args:
-        size: (width, height) of a crop, multiples of 8.
+        size: (width, height) of a crop, multiples of 16.
         features: E.
     """
 
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
-        first, second, third = _CROP_WIDTHS
+        first, second, third = _EYE_WIDTHS
         self.convolutions: nn.Module = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, first, 3, padding=1),
@@ -86,7 +81,6 @@ class UnwrappedReader(nn.Module):
     weight: Tensor
     dark: Tensor
     eye_index: Tensor
-    pane: Tensor
 
     def __init__(self, config: InversionConfig) -> None:
         super().__init__()
@@ -100,18 +94,13 @@ class UnwrappedReader(nn.Module):
         known = 2 * controls + around + self.axes * len(config.modalities)
         if config.eye_branch:
             chosen = [config.controls.index(name) for name in config.eye_controls]
-            self.eyes = CropNet(config.eye_size, config.eye_features)
+            self.eyes = EyeNet(config.eye_size, config.eye_features)
             beside = self.eye_features + len(POSE) + len(MODALITIES)
             self.eye_controls = nn.Sequential(
                 nn.Linear(beside, _EYE_WIDTH), nn.ReLU(), nn.Linear(_EYE_WIDTH, len(chosen))
             )
             self.register_buffer("eye_index", torch.tensor(chosen, dtype=torch.int64), persistent=False)
             known += self.eye_features
-        self.window, self.window_size = None, config.window
-        if config.window[0]:
-            self.window = CropNet(config.window[::-1], config.window_features)
-            known += config.window_features
-            self.register_buffer("pane", window_points(config.window), persistent=False)
         self.conclusion = _Perceptron(known, _LAST_WIDTH, controls)
         for name in config.modalities:
             pixels = 3 * height * width // TILE**2
@@ -162,21 +151,13 @@ class UnwrappedReader(nn.Module):
             eyes: (B, 2, 3, h, w) of the same modalities, likewise; none: the eyes' controls are those of the belief.
             belief: of the mesh reader, within its ranges.
         """
-        seen, through = self.unwrap(mesh, images, belief), self.look_through(images, belief)
-        return self.read(seen, through, eyes, mesh.units(belief))
+        return self.read(self.unwrap(mesh, images, belief), eyes, mesh.units(belief))
 
-    def read(
-        self,
-        seen: Mapping[str, Tensor],
-        through: Mapping[str, Tensor],
-        eyes: Mapping[str, Tensor],
-        state: Tensor,
-    ) -> Tensor:
-        """`forward` from what was seen along the skin and through the window.
+    def read(self, seen: Mapping[str, Tensor], eyes: Mapping[str, Tensor], state: Tensor) -> Tensor:
+        """`forward` from what was seen along the skin.
 
         Args:
             seen: of `unwrap`.
-            through: of `look_through`.
             eyes: see `forward`.
             state: (B, C + I + 7) the belief in the mesh reader's units.
         """
@@ -184,23 +165,16 @@ class UnwrappedReader(nn.Module):
         crops = None
         if eyes and self.eyes is not None:
             crops = self._whole({name: crop.flatten(0, 1) for name, crop in eyes.items()})
-        below = self._whole(through) if through else None
-        return self.conclude(whole, self._coarse(whole, seen), below, crops, state)
+        return self.conclude(whole, self._coarse(whole, seen), crops, state)
 
     def conclude(
-        self,
-        whole: Tensor,
-        coarse: Mapping[str, Tensor],
-        below: Tensor | None,
-        crops: Tensor | None,
-        state: Tensor,
+        self, whole: Tensor, coarse: Mapping[str, Tensor], crops: Tensor | None, state: Tensor
     ) -> Tensor:
         """`forward` from pictures whose colours are relative already.
 
         Args:
             whole: (B, 6, H, W) along the skin.
             coarse: (B, 3 H W / 16) of each modality that is there.
-            below: (B, 6, h, w) through the window, if there is one.
             crops: (2 B, 6, h, w) of the eyes.
             state: see `read`.
         """
@@ -217,8 +191,6 @@ class UnwrappedReader(nn.Module):
                 more = self.eye_controls(torch.cat([features, beside], 1))
                 found = found.index_add(1, self.eye_index, more.float())
             known.append(features.float())
-        if self.window is not None and below is not None:
-            known.append(self.window(below).float())
         found = found + self.conclusion(torch.cat([found, *known], 1).to(whole.dtype)).float()
         if self.eyes is not None and crops is None:
             found = found.index_copy(1, self.eye_index, state[:, :controls][:, self.eye_index])
@@ -245,18 +217,16 @@ class UnwrappedReader(nn.Module):
             where = functional.embedding_bag(
                 self.index.int(), points.flatten(1), mode="sum", per_sample_weights=self.weight
             )
-            where = where.reshape(*self.size, -1, 2).permute(2, 0, 1, 3)
-            return _seen_at(images, where, turn)
-
-    @torch.no_grad()
-    def look_through(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
-        """What is seen through the window: (B, 3, h, w) of each modality that is there; nothing without a window."""
-        if self.window is None:
-            return {}
-        with torch.autocast(self.weight.device.type, enabled=False):
-            turn = rotation(belief.pose[:, :3])
-            where = project(self.pane.expand(len(turn), -1, -1), belief.pose, turn)
-            return _seen_at(images, where.unflatten(1, self.window_size), turn)
+            where = where.reshape(*self.size, -1, 2).permute(2, 0, 1, 3) * 2 - 1
+            found = {}
+            for name, image in images.items():
+                seen = functional.grid_sample(
+                    image.float(), where, align_corners=False, padding_mode="border"
+                )
+                found[name] = (
+                    (turn.mT @ seen.flatten(2)).unflatten(2, self.size) if name == "normal" else seen
+                )
+            return found
 
     def _whole(self, seen: Mapping[str, Tensor]) -> Tensor:
         """(N, 6, h, w): colours relative to their mean and spread, normals; zeros for what is missing."""
@@ -270,26 +240,6 @@ class UnwrappedReader(nn.Module):
                 part = (part - few.mean((2, 3), keepdim=True)) / (spread + self.dark)
             parts.append(part)
         return torch.cat(parts, 1).to(self.face.last.weight.dtype)
-
-
-def window_points(size: tuple[int, int]) -> Tensor:
-    """(H W, 3) the places in head space of a window of (H, W) pixels, row by row from above."""
-    (left, right), (bottom, top) = WINDOW
-    y, x = torch.meshgrid(
-        torch.linspace(top, bottom, size[0]), torch.linspace(left, right, size[1]), indexing="ij"
-    )
-    return torch.stack([x, y, torch.full_like(x, WINDOW_DEPTH)], -1).flatten(0, 1)
-
-
-def _seen_at(images: Mapping[str, Tensor], where: Tensor, turn: Tensor) -> dict[str, Tensor]:
-    """Pictures (B, 3, S, S) at places (B, h, w, 2; 0..1) as (B, 3, h, w), normals turned back with the head."""
-    found = {}
-    for name, image in images.items():
-        seen = functional.grid_sample(
-            image.float(), where * 2 - 1, align_corners=False, padding_mode="border"
-        )
-        found[name] = (turn.mT @ seen.flatten(2)).unflatten(2, where.shape[1:3]) if name == "normal" else seen
-    return found
 
 
 class _FaceNet(nn.Module):

@@ -105,31 +105,6 @@ def unwrap(pictures: Any, head: Any, grid: Any, dark: Any, limits: Any, tiles: A
 
 
 @loop
-def look_through(pictures: Any, head: Any, dark: Any, limits: Any, tiles: Any) -> None:
-    """A window that moves with the head, in tiles.
-
-    Args:
-        pictures: see `unwrap`.
-        head: the window's places (H W, 3) in metres, head space; turn and pose, see `look_at_points`.
-        dark: see `unwrap`.
-        limits: see `unwrap`.
-        tiles: (B, H / 4, W / 4, 96).
-    """
-    points, turn, pose = head
-    height, width = TILE * tiles.shape[1], TILE * tiles.shape[2]
-    for b in prange(len(tiles)):
-        where = np.empty((len(points), 2), np.float32)
-        _project(points, turn[b], pose[b], limits[0], where)
-        seen, pixel = np.zeros((6, height * width), np.float32), np.empty(4, np.float32)
-        for g in range(len(points)):
-            _see(pictures, b, where[g, 0], where[g, 1], turn[b], pixel, seen[:, g])
-        view = seen.reshape((6, height, width))
-        if len(pictures[0]):
-            _relative(view, dark)
-        _into_tiles(view, tiles[b])
-
-
-@loop
 def crop_tiles(pictures: Any, dark: Any, tiles: Any) -> None:
     """Crops in tiles.
 

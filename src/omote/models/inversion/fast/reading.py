@@ -15,7 +15,6 @@ from omote.models.inversion.fast.loops import (
     as_pixels,
     crop_tiles,
     look_at_points,
-    look_through,
     unwrap,
 )
 from omote.models.inversion.fast.products import Fused, Product, pack
@@ -92,7 +91,7 @@ class FastUnwrapped(UnwrappedReader):
         """``reader`` itself, changed."""
         made = _turned_into(cls, reader)
         made.dtype = dtype
-        for net in (made.face, made.eyes, made.window):
+        for net in (made.face, made.eyes):
             if net is not None:  # the loops make the tiles
                 net.convolutions = Fused(list(net.convolutions.children())[1:], dtype)
         for part in made.children():
@@ -119,14 +118,7 @@ class FastUnwrapped(UnwrappedReader):
         )
         small: dict[str, Tensor] = {name: coarse[:, k] for k, name in enumerate(MODALITIES) if name in images}
         crops = self._crops(eyes) if eyes and self.eyes is not None else None
-        below = self._through(images, belief.pose, turn) if self.window is not None else None
-        return self.conclude(tiles.permute(0, 3, 1, 2), small, below, crops, mesh.units(belief))
-
-    def _through(self, images: Mapping[str, Tensor], pose: Tensor, turn: Tensor) -> Tensor:
-        tiles = self._tiles(len(pose), *self.window_size)
-        head = _arrays(self.pane, turn, pose)
-        look_through(_both(images), head, self.dark.flatten().numpy(), _LIMITS, as_array(tiles))
-        return tiles.permute(0, 3, 1, 2)
+        return self.conclude(tiles.permute(0, 3, 1, 2), small, crops, mesh.units(belief))
 
     def _crops(self, eyes: Mapping[str, Tensor]) -> Tensor:
         both = {name: crop.flatten(0, 1) for name, crop in eyes.items()}
