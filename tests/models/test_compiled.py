@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numba
 import pytest
 from numba.core import event
@@ -9,17 +11,21 @@ from numba.core import event
 from omote.models.compiled import FirstUse
 
 
-def test_compiling_is_announced_once(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_compiling_is_announced_once_and_on_a_terminal(
+    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     listener = FirstUse()
     double, triple = (numba.njit(function) for function in (lambda x: 2 * x, lambda x: 3 * x))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    listener.told = False
     event.register("numba:compile", listener)
     try:
-        assert (double(2), triple(2.0)) == (4, 6)
-        told = [record.getMessage() for record in caplog.records if "processor" in record.getMessage()]
-        caplog.clear()
-        assert double(3) == 6  # is compiled already
+        monkeypatch.setattr(FirstUse, "told", True)  # the one that is always there is silent
+        assert (double(2), triple(2.0), double(3)) == (4, 6, 6)
     finally:
         event.unregister("numba:compile", listener)
-    assert [line.startswith("compiling loops for this processor") for line in set(told)] == [True]
-    assert listener.told
-    assert not caplog.records
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == terminal
+    assert listener.told == terminal
+    assert all(line.startswith("omote: note: compiling loops for this processor") for line in lines)

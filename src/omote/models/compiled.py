@@ -5,7 +5,7 @@ numpy does not know bfloat16, so that such numbers come as the upper halves of f
 
 from __future__ import annotations
 
-import logging
+import sys
 from typing import Any
 
 import llvmlite.ir
@@ -24,16 +24,16 @@ loop = njit(**_OPTIONS, parallel={"prange": True, **dict.fromkeys(_ELSEWHERE, Fa
 
 
 class FirstUse(event.Listener):
-    """Says once that loops are being compiled, before a user wonders what takes so long."""
+    """Says once, on a terminal, that loops are being compiled, before a user wonders what takes so long."""
 
     told = False
 
     def on_start(self, event: Any) -> None:
         """Called when something is compiled indeed, not when it comes from the cache."""
-        if not self.told:
+        if not self.told and sys.stderr.isatty():
             self.told = True
             what = "compiling loops for this processor; this takes up to half a minute, once"
-            logging.getLogger(__name__).warning(what)
+            sys.stderr.write(f"omote: note: {what}\n")
 
     def on_end(self, event: Any) -> None:
         """Nothing."""
