@@ -172,6 +172,7 @@ def test_ctrl_c_and_on_again(clip: Path, tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
+    # Python itself ends by the signal where the interrupt fell into an import; shells show 130 for both.
+    assert process.returncode in (130, -signal.SIGINT), errors
     assert errors == "stopped; run the same command again to resume\n"
     assert list(tmp_path.iterdir()) == []
