@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from omote.models import convolutions as packed
 from omote.models.compiled import as_array
-from omote.models.convolutions import Conv
 from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, WarpingConfig
 from omote.models.liveportrait.fast import FastGenerator, FastWarping
+from omote.models.liveportrait.fast import convolutions as packed
 from omote.models.liveportrait.fast import enlarged as cells_of_four
-from omote.models.liveportrait.fast.convolutions import fold_norm
+from omote.models.liveportrait.fast.convolutions import Conv, fold_norm
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.fast.winograd import TiledConv

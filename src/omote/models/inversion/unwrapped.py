@@ -53,7 +53,7 @@ class EyeNet(nn.Module):
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
         first, second, third = _EYE_WIDTHS
-        self.convolutions: nn.Module = nn.Sequential(
+        self.convolutions = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, first, 3, padding=1),
             nn.ReLU(),
@@ -248,15 +248,15 @@ class _FaceNet(nn.Module):
     def __init__(self, size: tuple[int, int], around: int, controls: int) -> None:
         super().__init__()
         narrow, wide = 64, 128
-        self.convolutions: nn.Module = nn.Sequential(
+        self.convolutions = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, narrow, 3, padding=1),
             nn.ReLU(),
-            Block(narrow),
+            _Block(narrow),
             nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
             nn.ReLU(),
-            Block(wide),
-            Block(wide),
+            _Block(wide),
+            _Block(wide),
             nn.Conv2d(wide, _PLACE_FEATURES, 1),
             nn.ReLU(),
         )
@@ -274,7 +274,7 @@ class _FaceNet(nn.Module):
         return found
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Two convolutions beside a shortcut; at first the shortcut is most of it."""
 
     def __init__(self, width: int) -> None:

@@ -1,8 +1,8 @@
 """Looking at pictures, compiled: each loop reads a picture once and writes what the next product takes.
 
-Pictures are (B, H, W, 4) float32, three channels and a nothing that makes four: one load of the processor's is then a
-pixel; `as_pixels` makes them. Results hold float32 or the bits of bfloat16, see `omote.models.compiled`. Each function
-writes into its last arguments.
+Pictures are (B, 3, H, W) float32 as the network is given them; each of three channels is multiplied and shifted on the
+way. Results hold float32 or the bits of bfloat16, see `omote.models.compiled`. Each function writes into its last
+arguments.
 """
 
 from __future__ import annotations
@@ -17,29 +17,12 @@ from omote.models.inversion.unwrapped import EVERY, TILE
 
 
 @loop
-def as_pixels(image: Any, scale: Any, shift: Any, made: Any) -> None:
-    """Channels beside each other, multiplied and shifted.
-
-    Args:
-        image: (B, 3, H, W), as the network is given it.
-        scale: what its channels are multiplied by (3,).
-        shift: what is then added (3,).
-        made: (B, H, W, 4).
-    """
-    for b in prange(len(image)):
-        for y in range(image.shape[2]):
-            for x in range(image.shape[3]):
-                for c in range(3):
-                    made[b, y, x, c] = image[b, c, y, x] * scale[c] + shift[c]
-                made[b, y, x, 3] = 0
-
-
-@loop
-def look_at_points(image: Any, head: Any, least: Any, mean: Any, made: Any) -> None:
+def look_at_points(image: Any, channels: Any, head: Any, least: Any, mean: Any, made: Any) -> None:
     """What is seen of a picture at points of a head.
 
     Args:
-        image: see `as_pixels`.
+        image: (B, 3, H, W).
+        channels: what its channels are multiplied by (3,), and what is added (3,).
         head: the points (B, M, 3) in metres, head space; the turn (B, 3, 3) of the head; its pose (B, 7), see
             `omote.models.inversion.mesh.POSE`.
         least: (3,) for colours, which are relative to those of all points: what is added to their spread, what limits
@@ -47,37 +30,40 @@ def look_at_points(image: Any, head: Any, least: Any, mean: Any, made: Any) -> N
         mean: (3 M,) subtracted from the result.
         made: (B, 3 M).
     """
-    points, turn, pose = head
+    (scale, shift), (points, turn, pose) = channels, head
     batch, count = points.shape[:2]
     for b in prange(batch):
-        seen, where = np.empty((count, 4), np.float32), np.empty((count, 2), np.float32)
+        seen, where = np.empty((3, count), np.float32), np.empty((count, 2), np.float32)
         _project(points[b], turn[b], pose[b], least[2], where)
         total = np.float32(0)
         for m in range(count):
-            _sample(image[b], where[m, 0], where[m, 1], seen[m])
+            _sample(image[b], where[m, 0], where[m, 1], scale, shift, seen[:, m])
             if least[0] < 0:
-                _turn_back(turn[b], seen[m])
-            total += seen[m, 0] + seen[m, 1] + seen[m, 2]
+                _turn_back(turn[b], seen[:, m])
+            total += seen[0, m] + seen[1, m] + seen[2, m]
         centre, spread, limit = np.float32(0), np.float32(1), np.float32(np.inf)
         if least[0] >= 0:
             centre, limit = total / np.float32(3 * count), least[1]
             square = np.float32(0)
             for c in range(3):
                 for m in range(count):
-                    square += (seen[m, c] - centre) ** 2
+                    square += (seen[c, m] - centre) ** 2
             spread = np.sqrt(square / np.float32(3 * count - 1)) + least[0]
         for c in range(3):
             for m in range(count):
-                value = min(max((seen[m, c] - centre) / spread, -limit), limit)
+                value = min(max((seen[c, m] - centre) / spread, -limit), limit)
                 made[b, c * count + m] = stored(value - mean[c * count + m], made)
 
 
 @loop
-def unwrap(pictures: Any, head: Any, grid: Any, dark: Any, limits: Any, tiles: Any, coarse: Any) -> None:
+def unwrap(
+    pictures: Any, channels: Any, head: Any, grid: Any, dark: Any, limits: Any, tiles: Any, coarse: Any
+) -> None:
     """A face along its skin, colours relative to their mean and spread, in tiles and in coarse.
 
     Args:
-        pictures: RGB and normals, see `as_pixels`; of what is missing none, which leaves zeros.
+        pictures: RGB and normals, (B, 3, H, W) each; (0, 3, H, W) of what is missing, which leaves zeros.
+        channels: what their channels are multiplied by (2, 3), and what is added (2, 3).
         head: see `look_at_points`.
         grid: indices (G, 3) and weights (G, 3) of `omote.models.inversion.unwrapped.UnwrappedReader.place`.
         dark: (3,) added to the spread of colours.
@@ -85,42 +71,47 @@ def unwrap(pictures: Any, head: Any, grid: Any, dark: Any, limits: Any, tiles: A
         tiles: (B, h, w, 96), of (6, 4 h, 4 w).
         coarse: (B, 2, 3 h w) float32.
     """
-    (points, turn, pose), (index, weight) = head, grid
+    (rgb, normal), (scale, shift), (points, turn, pose), (index, weight) = pictures, channels, head, grid
     batch, height, width = len(points), TILE * tiles.shape[1], TILE * tiles.shape[2]
     for b in prange(batch):
         where = np.empty((points.shape[1], 2), np.float32)
         _project(points[b], turn[b], pose[b], limits[0], where)
-        seen, pixel = np.zeros((6, height * width), np.float32), np.empty(4, np.float32)
+        seen = np.zeros((6, height * width), np.float32)
         for g in range(len(index)):
             x, y = np.float32(0), np.float32(0)
             for k in range(3):
                 x += weight[g, k] * where[index[g, k], 0]
                 y += weight[g, k] * where[index[g, k], 1]
-            _see(pictures, b, x, y, turn[b], pixel, seen[:, g])
+            if len(rgb):
+                _sample(rgb[b], x, y, scale[0], shift[0], seen[:3, g])
+            if len(normal):
+                _sample(normal[b], x, y, scale[1], shift[1], seen[3:, g])
+                _turn_back(turn[b], seen[3:, g])
         unwrapped = seen.reshape((6, height, width))
-        if len(pictures[0]):
+        if len(rgb):
             _relative(unwrapped, dark)
         _into_tiles(unwrapped, tiles[b])
         _into_coarse(unwrapped, limits[1], coarse[b])
 
 
 @loop
-def crop_tiles(pictures: Any, dark: Any, tiles: Any) -> None:
+def crop_tiles(pictures: Any, channels: Any, dark: Any, tiles: Any) -> None:
     """Crops in tiles.
 
     Args:
         pictures: see `unwrap`.
+        channels: see `unwrap`.
         dark: see `unwrap`.
         tiles: (B, H / 4, W / 4, 96).
     """
-    rgb, normal = pictures
+    (rgb, normal), (scale, shift) = pictures, channels
     for b in prange(len(tiles)):
         crop = np.zeros((6, TILE * tiles.shape[1], TILE * tiles.shape[2]), np.float32)
         for c in range(3):
             if len(rgb):
-                crop[c] = rgb[b, :, :, c]
+                crop[c] = rgb[b, c] * scale[0, c] + shift[0, c]
             if len(normal):
-                crop[3 + c] = normal[b, :, :, c]
+                crop[3 + c] = normal[b, c] * scale[1, c] + shift[1, c]
         if len(rgb):
             _relative(crop, dark)
         _into_tiles(crop, tiles[b])
@@ -141,9 +132,9 @@ def _project(points: Any, turn: Any, pose: Any, nearest: Any, where: Any) -> Non
 
 
 @part
-def _sample(image: Any, x: Any, y: Any, found: Any) -> None:
-    """Between the four pixels of (H, W, 4) around a place (0..1), the border's beyond it."""
-    height, width = image.shape[:2]
+def _sample(image: Any, x: Any, y: Any, scale: Any, shift: Any, found: Any) -> None:
+    """Between the four pixels of (3, H, W) around a place (0..1), the border's beyond it."""
+    height, width = image.shape[1:]
     x, y = x * np.float32(width) - np.float32(0.5), y * np.float32(height) - np.float32(0.5)
     x = x if x > 0 else np.float32(0)  # what is no number, too
     y = y if y > 0 else np.float32(0)
@@ -152,25 +143,10 @@ def _sample(image: Any, x: Any, y: Any, found: Any) -> None:
     right, low = min(left + 1, width - 1), min(top + 1, height - 1)
     x -= np.float32(left)
     y -= np.float32(top)
-    for c in range(4):
-        above = image[top, left, c] + x * (image[top, right, c] - image[top, left, c])
-        below = image[low, left, c] + x * (image[low, right, c] - image[low, left, c])
-        found[c] = above + y * (below - above)
-
-
-@part
-def _see(pictures: Any, b: Any, x: Any, y: Any, turn: Any, pixel: Any, found: Any) -> None:
-    """RGB and normals (6,) of one face at a place, those that are there; normals turned back with the head."""
-    rgb, normal = pictures
-    if len(rgb):
-        _sample(rgb[b], x, y, pixel)
-        for c in range(3):
-            found[c] = pixel[c]
-    if len(normal):
-        _sample(normal[b], x, y, pixel)
-        _turn_back(turn, pixel)
-        for c in range(3):
-            found[3 + c] = pixel[c]
+    for c in range(3):
+        above = image[c, top, left] + x * (image[c, top, right] - image[c, top, left])
+        below = image[c, low, left] + x * (image[c, low, right] - image[c, low, left])
+        found[c] = (above + y * (below - above)) * scale[c] + shift[c]
 
 
 @part

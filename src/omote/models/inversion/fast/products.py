@@ -1,18 +1,13 @@
-"""Linear layers and convolutions as packed products of oneDNN, alone or with what follows them."""
+"""Linear layers as packed products of oneDNN, alone or with what follows them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from omote.models.convolutions import Conv
-from omote.models.inversion.unwrapped import Block
 
 
 def pack(module: nn.Module, dtype: torch.dtype) -> None:
@@ -35,46 +30,6 @@ class Packed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., N) to (..., K)."""
         return self.product.alone(x)
-
-
-class Fused(nn.Module):
-    """A sequence of `torch.nn.Conv2d`, `torch.nn.ReLU` and `Block`: (B, N, H, W) to the same result.
-
-    Raises:
-        TypeError: it holds something else.
-    """
-
-    def __init__(self, layers: Sequence[nn.Module], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.layers: list[Callable[[Tensor], Tensor]] = []
-        for layer, after in pairwise([*layers, None]):
-            if isinstance(layer, nn.Conv2d):
-                self.layers.append(_convolution(layer, dtype, relu=isinstance(after, nn.ReLU)))
-            elif isinstance(layer, Block):
-                self.layers.append(_Shortcut(layer, dtype))
-            elif not isinstance(layer, nn.ReLU):
-                raise TypeError(f"cannot fuse {type(layer).__name__}")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, K, H', W')."""
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-
-class _Shortcut:
-    """A `Block`."""
-
-    def __init__(self, block: Block, dtype: torch.dtype) -> None:
-        self.first, self.second = (_convolution(part, dtype) for part in (block.first, block.second))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x), x)
-
-
-def _convolution(layer: nn.Conv2d, dtype: torch.dtype, *, relu: bool = True) -> Conv:
-    stride = layer.stride[0]
-    return Conv(layer.weight, layer.bias, dtype, stride=stride, activation="relu" if relu else "none")
 
 
 class Product:

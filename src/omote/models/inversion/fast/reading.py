@@ -11,13 +11,8 @@ from torch import Tensor, nn
 
 from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
-from omote.models.inversion.fast.loops import (
-    as_pixels,
-    crop_tiles,
-    look_at_points,
-    unwrap,
-)
-from omote.models.inversion.fast.products import Fused, Product, pack
+from omote.models.inversion.fast.loops import crop_tiles, look_at_points, unwrap
+from omote.models.inversion.fast.products import Product, pack
 from omote.models.inversion.mesh import BRIGHTEST, DARKEST, FARTHEST, NEAREST, Belief, MeshReader, rotation
 from omote.models.inversion.unwrapped import TILE, UnwrappedReader
 
@@ -28,7 +23,7 @@ _CHANNELS = (
     np.stack([np.ones(3), 2 * np.array(IMAGENET_STD)]).astype(np.float32),
     np.stack([np.zeros(3), 2 * np.array(IMAGENET_MEAN) - 1]).astype(np.float32),
 )
-"""Scale and shift, of colours and of normals: `MeshReader.surfaces`."""
+"""Scale and shift, of colours and of normals: `MeshReader.surfaces`, done to what is looked at alone."""
 _LEAST = {
     "rgb": np.array([DARKEST, BRIGHTEST, NEAREST], np.float32),
     "normal": np.array([-1, 0, NEAREST], np.float32),
@@ -55,17 +50,8 @@ class FastMesh(MeshReader):
         return made
 
     def surfaces(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """(..., S, S, 4) of (..., 3, S, S), see `omote.models.inversion.fast.loops.as_pixels`."""
-        use_torch_threads()
-        found: dict[str, Tensor] = {}
-        for name in self.modalities:
-            if name in images:
-                image = images[name].float().contiguous()
-                made = image.new_empty(*image.shape[:-3], *image.shape[-2:], 4)
-                scale, shift = (part[MODALITIES.index(name)] for part in _CHANNELS)
-                as_pixels(image.flatten(0, -4).numpy(), scale, shift, made.flatten(0, -4).numpy())
-                found[name] = made
-        return found
+        """The pictures as they are."""
+        return {name: images[name].float().contiguous() for name in self.modalities if name in images}
 
     def seen(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
         """(B, K) of each modality, see `MeshReader.seen`."""
@@ -74,9 +60,11 @@ class FastMesh(MeshReader):
         head = _arrays(self.points(belief), turn, belief.pose)
         found = {}
         for name, image in images.items():
+            which = MODALITIES.index(name)
             made = self.rest.new_empty(len(turn), self.rest.numel(), dtype=self.dtype)
             mean = getattr(self, f"{name}_mean").numpy()
-            look_at_points(image.numpy(), head, _LEAST[name], mean, as_array(made))
+            channels = (_CHANNELS[0][which], _CHANNELS[1][which])
+            look_at_points(image.numpy(), channels, head, _LEAST[name], mean, as_array(made))
             found[name] = self.products[name].alone(made).clamp(-FARTHEST, FARTHEST)
         return found
 
@@ -93,7 +81,7 @@ class FastUnwrapped(UnwrappedReader):
         made.dtype = dtype
         for net in (made.face, made.eyes):
             if net is not None:  # the loops make the tiles
-                net.convolutions = Fused(list(net.convolutions.children())[1:], dtype)
+                net.convolutions = nn.Sequential(*list(net.convolutions)[1:])
         for part in made.children():
             pack(part.to(dtype), dtype)
         return made
@@ -105,10 +93,11 @@ class FastUnwrapped(UnwrappedReader):
         use_torch_threads()
         batch, (height, width) = len(belief.pose), self.size
         turn = rotation(belief.pose[:, :3])
-        tiles = self._tiles(batch, height, width)
+        tiles = self.weight.new_empty(batch, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
         coarse = self.weight.new_empty(batch, 2, 3 * height * width // TILE**2)
         unwrap(
             _both(images),
+            _CHANNELS,
             _arrays(mesh.points(belief), turn, belief.pose),
             _arrays(self.index, self.weight),
             self.dark.flatten().numpy(),
@@ -122,13 +111,10 @@ class FastUnwrapped(UnwrappedReader):
 
     def _crops(self, eyes: Mapping[str, Tensor]) -> Tensor:
         both = {name: crop.flatten(0, 1) for name, crop in eyes.items()}
-        count, height, width, _ = next(iter(both.values())).shape
-        tiles = self._tiles(count, height, width)
-        crop_tiles(_both(both), self.dark.flatten().numpy(), as_array(tiles))
+        count, _, height, width = next(iter(both.values())).shape
+        tiles = self.weight.new_empty(count, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
+        crop_tiles(_both(both), _CHANNELS, self.dark.flatten().numpy(), as_array(tiles))
         return tiles.permute(0, 3, 1, 2)
-
-    def _tiles(self, count: int, height: int, width: int) -> Tensor:
-        return self.weight.new_empty(count, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
 
 
 def _turned_into(cls: type[Fast], module: nn.Module) -> Fast:
@@ -141,7 +127,7 @@ def _turned_into(cls: type[Fast], module: nn.Module) -> Fast:
 def _both(images: Mapping[str, Tensor]) -> tuple[Floats, ...]:
     """RGB and normals; no picture for what is missing."""
     some = next(iter(images.values()))
-    return _arrays(*(images.get(name, some[:0]) for name in MODALITIES))
+    return _arrays(*(images.get(name, some[:0]).float() for name in MODALITIES))
 
 
 def _arrays(*tensors: Tensor) -> tuple[Floats, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.compiled import as_array, use_torch_threads
-from omote.models.convolutions import Conv
+from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.fast.winograd import picture_conv

@@ -17,9 +17,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.compiled import as_array, use_torch_threads
-from omote.models.convolutions import Conv
 from omote.models.liveportrait.blocks import DownBlock3d, UpBlock3d
-from omote.models.liveportrait.fast.convolutions import DeepConv, SingleConv, fold_norm
+from omote.models.liveportrait.fast.convolutions import (
+    Conv,
+    DeepConv,
+    SingleConv,
+    fold_norm,
+)
 from omote.models.liveportrait.fast.enlarged import EnlargedConv
 from omote.models.liveportrait.fast.volumes import look_at_motions, sample_deformed
 from omote.models.liveportrait.warping import WarpingModule

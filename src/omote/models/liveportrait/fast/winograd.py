@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from omote.models.compiled import as_array
-from omote.models.convolutions import Conv
+from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.loops import give_tiles, take_tiles
 
 _WIDE = 128  # channels from which it is faster
