@@ -13,7 +13,7 @@ from omote.models.compiled import FirstUse
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_compiling_is_announced_once_and_on_a_terminal(
-    terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    terminal: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener = FirstUse()
     double, triple = (numba.njit(function) for function in (lambda x: 2 * x, lambda x: 3 * x))
@@ -25,7 +25,7 @@ def test_compiling_is_announced_once_and_on_a_terminal(
         assert (double(2), triple(2.0), double(3)) == (4, 6, 6)
     finally:
         event.unregister("numba:compile", listener)
-    lines = capsys.readouterr().err.splitlines()
+    lines = [record.getMessage() for record in caplog.records if record.name == "omote.models.compiled"]
     assert len(lines) == terminal
     assert listener.told == terminal
-    assert all(line.startswith("omote: note: compiling loops for this processor") for line in lines)
+    assert all(line.startswith("compiling loops for this processor") for line in lines)

@@ -5,6 +5,7 @@ numpy does not know bfloat16, so that such numbers come as the upper halves of f
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
@@ -33,7 +34,7 @@ class FirstUse(event.Listener):
         if not self.told and sys.stderr.isatty():
             self.told = True
             what = "compiling loops for this processor; this takes up to half a minute, once"
-            sys.stderr.write(f"omote: note: {what}\n")
+            logging.getLogger(__name__).warning(what)
 
     def on_end(self, event: Any) -> None:
         """Nothing."""
