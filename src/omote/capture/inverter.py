@@ -59,7 +59,7 @@ class Inverter:
             raise WeightsError("this installation has no inversion network", remedy=remedy)
         net = load_checkpoint(path or shipped_weights(), FACS102, rig=_RIG)
         self.config = net.config
-        self._predict = FastInversion(net)  # bfloat16 where the processor multiplies it
+        self._predict = FastInversion(net)  # bfloat16 where that is faster
 
     @property
     def modalities(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Processor:
 
 
 def choose_processor() -> Processor:
-    """CUDA or the CPU, in bfloat16 where it multiplies that, else in float32.
+    """CUDA or the CPU, in bfloat16 where that is faster, else in float32.
 
     Half precision of 16 bits (float16) is never chosen: on some cards it gives black pictures. Apple's MPS has no
     sampling of volumes.

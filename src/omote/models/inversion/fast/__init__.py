@@ -1,7 +1,7 @@
 """The inversion network for use on a CPU: the same weights and formulas, arranged for speed.
 
 Against `InversionNet` with the blocks of `transformers` (the plain reference, which the tests compare with):
-weights and activations are bfloat16 throughout where the processor multiplies it (autocast would convert
+weights and activations are bfloat16 throughout where the processor has AMX (autocast would convert
 back and forth); queries, keys and values come from separate products, so that the windows of an attention count as
 heads and nothing is copied between products; the largest of pooled values is found by ``amax`` (``max`` also
 finds where it was, slowly); products are fused with the activation or the sum that follows; a picture's tokens are put
@@ -31,7 +31,7 @@ class FastInversion:
 
     Args:
         net: its weights are copied.
-        dtype: of weights and activations; None: bfloat16 where the processor multiplies it, else float32.
+        dtype: of weights and activations; None: bfloat16 where that is faster, else float32.
     """
 
     def __init__(self, net: InversionNet, dtype: torch.dtype | None = None) -> None:

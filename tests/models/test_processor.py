@@ -1,0 +1,29 @@
+"""Which number format is chosen for which processor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from omote.models.processor import keep_memory, multiplies_bfloat16
+
+
+@pytest.mark.parametrize(("amx", "avx512"), [(True, True), (False, True), (False, False)])
+def test_bfloat16_is_for_processors_with_amx(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool
+) -> None:
+    """AVX512-BF16 alone is slower than float32."""
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    assert multiplies_bfloat16() is amx
+
+
+def test_a_torch_that_cannot_tell_means_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert not multiplies_bfloat16()
+
+
+def test_memory_is_kept_and_given_back() -> None:
+    """Both ways are taken by the same allocator, or by neither."""
+    kept = keep_memory()
+    assert keep_memory(keep=False) is kept
