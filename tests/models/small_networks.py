@@ -33,17 +33,27 @@ def small_mesh(
     space: ControlSpace = FACS102, rig: str = "facs", *, identity: int = 2, points: int = 6, **changes: Any
 ) -> InversionConfig:
     """A network without backbones that reads a few points at 32 px, neither unwrapped nor with eyes."""
-    small = {"size": 32, "mesh_points": points, "mesh_axes": 4, "hidden": 16, "grid": (0, 0)}
+    small = {
+        "size": 32,
+        "mesh_points": points,
+        "mesh_axes": 4,
+        "hidden": 16,
+        "grid": (0, 0),
+        "window": (0, 0),
+    }
     small |= {"eye_branch": False, "eye_features": 8, "quiet": ()}
     made = InversionConfig.shipped(space, rig, identity=identity)
     return replace(made, **{**small, **changes})
 
 
 def small_unwrapped(space: ControlSpace = FACS102, rig: str = "facs", **changes: Any) -> InversionConfig:
-    """As `small_mesh`, then unwrapped to 16 x 24 places, with eyes that move the last control."""
+    """As `small_mesh`, then unwrapped to 16 x 24 places, a window, and eyes that move the last control."""
     small: dict[str, Any] = {
         "grid": (16, 24),
         "grid_axes": 8,
+        "window": (16, 24),
+        "window_features": 8,
+        "both_ways": False,
         "eye_branch": True,
         "eye_controls": space.names[-1:],
     }

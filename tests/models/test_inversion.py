@@ -102,7 +102,7 @@ def test_where_something_is_in_an_eye_crop_matters() -> None:
     assert net is not None
     crop = torch.zeros(1, 6, 48, 64)
     here, there = crop.clone(), crop.clone()
-    here[..., 16:32, 8:24], there[..., 16:32, 40:56] = 1, 1
+    here[..., 16:32, 8:24], there[..., 16:32, 40:56] = 3, 3
     assert (net(here) - net(there)).abs().max().item() > 0.01
 
 

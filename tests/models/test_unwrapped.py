@@ -141,7 +141,7 @@ def test_what_is_missing_lies_at_the_middle_of_its_axes() -> None:
         axes = dict(zip(("rgb", "normal"), heard[0][:, 2:18].split(8, 1), strict=True))
         assert not axes[other].any()
         assert axes[name].abs().amax().item() > 0.1
-        assert heard[0][:, -8 * 2 - 2 : -8 * 2].tolist() == [[name == "rgb", name == "normal"]] * 3
+        assert heard[0][:, -8 * 3 - 2 : -8 * 3].tolist() == [[name == "rgb", name == "normal"]] * 3
 
 
 def test_both_readers_must_agree_on_some_controls() -> None:
@@ -153,6 +153,41 @@ def test_both_readers_must_agree_on_some_controls() -> None:
     product = mesh[:, 0].clamp_min(0) * unwrapped[:, 0].clamp_min(0)
     assert concluded[:, 0].numpy() == pytest.approx(product.sqrt().clamp(0, 1).numpy(), abs=1e-6)
     assert concluded[:, 1].numpy() == pytest.approx(unwrapped[:, 1].clamp(-1, 1).numpy(), abs=1e-6)
+
+
+def test_in_use_a_mirrored_face_is_read_as_the_mirrored_controls() -> None:
+    """Of two controls: the first changes sides with itself, the second changes its sign."""
+    net = network(both_ways=True)
+    reader = net.unwrapped
+    assert reader is not None
+    index = np.arange(2 + IDENTITY + 7)
+    sign = np.array([1, -1, 1, -1, 1, -1, -1, 1, -1, 1, 1], np.float32)
+    reader.set_mirror(index, sign)
+    chance = torch.Generator().manual_seed(1)
+    shapes = {"seen": (16, 24), "framed": (16, 24)}
+    plain: dict[str, Any] = {
+        part: {name: torch.randn(3, 3, *size, generator=chance) for name in ("rgb", "normal")}
+        for part, size in shapes.items()
+    }
+    plain["eyes"] = {name: torch.randn(3, 2, 3, 48, 64, generator=chance) for name in ("rgb", "normal")}
+    plain["state"] = torch.randn(3, len(index), generator=chance)
+    x_turned = torch.tensor([-1.0, 1, 1])[:, None, None]
+    mirrored: dict[str, Any] = {
+        part: {"rgb": plain[part]["rgb"].flip(3), "normal": plain[part]["normal"].flip(3) * x_turned}
+        for part in shapes
+    }
+    mirrored["eyes"] = {name: crops.flip(1) for name, crops in plain["eyes"].items()}
+    mirrored["state"] = plain["state"] * torch.from_numpy(sign)
+    # 24 columns, of which every fourth counts for mean and spread of colours: mirrored, others do
+    for part in shapes:
+        for pictures in (plain, mirrored):
+            pictures[part]["rgb"] = pictures[part]["rgb"] * 0 + torch.arange(16.0)[:, None]
+    with torch.no_grad():
+        found, other = reader.read(**plain), reader.read(**mirrored)
+        reader.both_ways = False
+        once = reader.read(**plain)
+    assert other.numpy() == pytest.approx((found * torch.tensor([1.0, -1.0])).numpy(), abs=1e-5)
+    assert (found - once).abs().max().item() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["rgb", "normal"])
@@ -176,7 +211,9 @@ def test_the_unwrapped_face_teaches_no_mesh() -> None:
 
 
 def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
-    net, given = network(), {**images(), **eyes()}
+    net, given = network(both_ways=True), {**images(), **eyes()}
+    assert net.unwrapped is not None
+    net.unwrapped.mirror_sign[3] = -1
     save_checkpoint(tmp_path / "net.safetensors", net, precision="float32")
     again = load_checkpoint(tmp_path / "net.safetensors", SPACE)
     assert again.unwrapped is not None
@@ -185,9 +222,14 @@ def test_a_checkpoint_predicts_the_same(tmp_path: Path) -> None:
         assert torch.equal(again(**given), net(**given))
 
 
+@pytest.mark.parametrize("both_ways", [False, True])
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
-def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> None:
-    net, given = network(), {**images(), **eyes()}
+def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float, both_ways: bool) -> None:
+    net, given = network(both_ways=both_ways), {**images(), **eyes()}
+    assert net.unwrapped is not None
+    if both_ways:
+        sign = np.where(np.arange(2 + IDENTITY + 7) % 3 == 1, -1, 1)
+        net.unwrapped.set_mirror(np.array([1, 0, *range(2, len(sign))]), sign.astype(np.float32))
     fast = FastInversion(net, dtype)
     for part in (given, {"rgb": given["rgb"]}):
         with torch.no_grad():
@@ -200,7 +242,10 @@ def test_arranged_for_speed_it_is_the_same(dtype: torch.dtype, limit: float) -> 
     [
         ({"grid": (12, 24)}, "grid must be two multiples of 8"),
         ({"grid": (0, 24)}, "needs a height, a width and mesh_points"),
-        ({"grid": (0, 0)}, "an eye branch without a backbone needs an unwrapped face"),
+        ({"grid": (0, 0)}, "a window needs a height, a width and an unwrapped face"),
+        ({"window": (0, 24)}, "a window needs a height, a width and an unwrapped face"),
+        ({"window": (16, 20)}, "window must be two multiples of 8"),
+        ({"grid": (0, 0), "window": (0, 0)}, "an eye branch without a backbone needs an unwrapped face"),
         ({"eye_controls": ()}, "beside an unwrapped face needs eye_controls"),
         ({"eye_controls": ("wink",)}, "eye_controls must be among the controls"),
         ({"grid_axes": 0}, "grid_axes must be within 1..72, got 0"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +11,12 @@ import torch
 from tests.models.small_networks import small_unwrapped
 from tools.inversion.unwrapped import (
     HIDDEN,
+    Asides,
     Feed,
     as_images,
     as_pixels,
+    glance,
     hide,
-    mirror_of,
     precision,
     read,
     stored,
@@ -30,7 +30,7 @@ from omote.rigs.facs import FacsRig, load_rig
 from omote.training.datasets.crops import CropStore
 from omote.training.datasets.shards import complete_shards, write_info
 from omote.training.datasets.synthetic import SynthOptions, make_shard
-from omote.training.mesh_start import place_mesh
+from omote.training.mesh_start import mirror_of, place_mesh
 
 OPTIONS = SynthOptions(recipe="wild", count=4, seed=5, size=96, per_shard=4, vertices=False)
 SIZE = (16, 24)
@@ -51,13 +51,14 @@ def test_pixels_are_kept_as_they_are() -> None:
 
 
 def test_a_mirrored_belief_mirrored_again_is_itself(rig: FacsRig) -> None:
-    mirror = mirror_of(rig)
+    index, sign = mirror_of(rig)
     count, names = len(FACS102), FACS102.names
-    assert mirror @ mirror == pytest.approx(np.eye(len(mirror)), abs=1e-6)
+    assert np.array_equal(index[index], np.arange(len(index)))
+    assert np.array_equal(sign[index] * sign, np.ones(len(sign)))
     left, right = names.index("brow_lower_L"), names.index("brow_lower_R")
-    belief = np.zeros(len(mirror), np.float32)
+    belief = np.zeros(len(index), np.float32)
     belief[left], belief[-6] = 0.7, 0.2  # and a turn about y
-    turned = belief @ mirror
+    turned = belief[index] * sign
     assert (turned[left], turned[right], turned[-6]) == pytest.approx((0, 0.7, -0.2))
     assert not np.delete(turned[:count], right).any()
 
@@ -95,7 +96,7 @@ def test_what_is_seldom_used_counts_more() -> None:
     truth = np.zeros((500, 3), np.float32)
     truth[:, 0] = chance.normal(size=500)
     truth[:15, 1] = 1
-    weight = precision([[{"truth": truth}]], 2)
+    weight = precision([{"truth": truth}], 2)
     variance = torch.from_numpy(truth[:, :2].var(0))
     assert weight[1] > 2 * weight[0]
     assert float((weight * variance).sum()) == pytest.approx(float(variance.sum()), rel=1e-5)
@@ -104,25 +105,24 @@ def test_what_is_seldom_used_counts_more() -> None:
 def test_a_feed_varies_samples_but_keeps_each_together(rig: FacsRig) -> None:
     """A sample's number is written into its pictures and its truth; mirrored, sides change places in all of them."""
     mirror = mirror_of(rig)
-    count = len(mirror)
-    looks: list[dict[str, np.ndarray]] = []
+    count = len(mirror[0])
     brow = FACS102.names.index("brow_lower_L"), FACS102.names.index("brow_lower_R")
-    for _ in range(2):
-        look = {"seen": np.full((200, *SIZE, 6), 128, np.uint8)}
-        look["seen"][:, :, : SIZE[1] // 2, 4] = np.arange(200, dtype=np.uint8)[:, None, None]
-        look["eyes"] = np.full((200, 2, 16, 32, 6), 128, np.uint8)
-        look["eyes"][:, 0, ..., 4] = 7
-        look["state"] = np.zeros((200, count), np.float32)
-        look["truth"] = np.zeros((200, count), np.float32)
-        look["truth"][:, brow[0]] = np.arange(200)
-        looks.append(look)
-    batch = Feed([looks], mirror, 0).ready.get()
+    shard: dict[str, np.ndarray] = {}
+    for name in ("seen", "framed"):
+        shard[name] = np.full((200, *SIZE, 6), 128, np.uint8)
+        shard[name][:, :, : SIZE[1] // 2, 4] = np.arange(200, dtype=np.uint8)[:, None, None]
+    shard["eyes"] = np.full((200, 2, 16, 32, 6), 128, np.uint8)
+    shard["eyes"][:, 0, ..., 4] = 7
+    shard["state"], shard["truth"] = np.zeros((2, 200, count), np.float32)
+    shard["truth"][:, brow[0]] = np.arange(200)
+    batch = Feed([shard], mirror, 0).ready.get()
     mirrored = batch["truth"][:, brow[1]] > batch["truth"][:, brow[0]]
     assert 0.3 < mirrored.mean() < 0.7
     number = batch["truth"][:, brow].max(1)
     side = np.where(mirrored, SIZE[1] - 3, 2)
-    shown = batch["seen"][np.arange(len(side)), :, side, 4]
-    assert (np.median(shown, 1) == number)[number > 0].mean() > 0.6  # but for patches
+    for name in ("seen", "framed"):
+        shown = batch[name][np.arange(len(side)), :, side, 4]
+        assert (np.median(shown, 1) == number)[number > 0].mean() > 0.8  # but for patches
     known, first = number > 0, np.median(batch["eyes"][:, 0, ..., 4], (1, 2))
     assert np.array_equal((first == 7)[known], ~mirrored[known])
 
@@ -135,16 +135,27 @@ def test_looks_are_stored_once_and_can_be_read(rig: FacsRig, tmp_path: Path) -> 
     torch.manual_seed(0)
     net = InversionNet(config).eval()
     place_mesh(net, rig)
-    looks: list[dict[str, Any]] = stored(net, CropStore(config, rig), shard, tmp_path, 2)
-    assert [look["truth"].shape[0] for look in looks] == [4, 4]
-    assert looks[0]["seen"].shape == (4, *SIZE, 6)
-    assert not np.array_equal(looks[0]["seen"], looks[1]["seen"])  # strayed
-    assert np.array_equal(looks[0]["eyes"], looks[1]["eyes"])
-    assert np.array_equal(looks[0]["truth"][:, : len(FACS102)], looks[1]["truth"][:, : len(FACS102)])
+    plain, strayed = (stored(net, CropStore(config, rig), shard, tmp_path, way) for way in (False, True))
+    for name in ("seen", "framed"):
+        assert plain[name].shape == (4, *SIZE, 6)
+        assert not np.array_equal(plain[name], strayed[name])
+    assert np.array_equal(plain["eyes"], strayed["eyes"])
+    assert np.array_equal(plain["truth"][:, : len(FACS102)], strayed["truth"][:, : len(FACS102)])
     shard.unlink()
-    again = stored(net, CropStore(config, rig), shard, tmp_path, 2)
-    assert all(np.array_equal(again[1][part], looks[1][part]) for part in looks[1])
+    again = stored(net, CropStore(config, rig), shard, tmp_path, True)
+    assert all(np.array_equal(again[part], strayed[part]) for part in strayed)
+    asides = Asides(net.unwrapped)
+    assert read(net.unwrapped, plain).shape == (4, len(FACS102))
+    state, wanted = torch.from_numpy(np.array(plain["state"])), torch.rand(4, len(FACS102))
+    first = asides(state, wanted)
+    first[1].backward()
+    assert net.unwrapped is not None
+    learned = {name for name, value in net.unwrapped.named_parameters() if value.grad is not None}
+    assert learned
+    assert all(name.startswith("window.") for name in learned)  # what the window says is its own
     with torch.no_grad():
-        assert read(net.unwrapped, again[0]).shape == (4, len(FACS102))
+        glance(net.unwrapped, plain)
+        again = asides(state, wanted)
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(first, again, strict=True))
         for gone in ("rgb", "normal"):
-            assert bool(read(net.unwrapped, again[0], gone).isfinite().all())
+            assert bool(read(net.unwrapped, plain, gone).isfinite().all())

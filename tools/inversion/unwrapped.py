@@ -4,10 +4,11 @@
         --cache crops --store unwrapped --minutes 65 --lr 1e-3 -o trained.safetensors
 
 `omote train inversion` trains both at once, each picture strayed a little and looked at anew in each pass. Here every
-sample is unwrapped twice, as it is and as uncertain landmarks would crop it, and kept (170 kB), after which a step
-costs only the small network's own time: about twice as many pairs in the same time. Mirrored faces, shifts by a pixel,
-eye crops that stray, other tones, patches of another face and missing modalities vary the samples. Controls that are
-seldom used count more in the loss than their variance gives them: otherwise they are learned last.
+sample is unwrapped once, as uncertain landmarks would crop it, and kept (145 kB), after which a step costs only the
+small network's own time. Mirrored faces, shifts by a pixel, eye crops that stray, other tones, patches of another face
+and missing modalities vary the samples. Controls that are seldom used count more in the loss than their variance gives
+them: otherwise they are learned last. The crop networks are also asked by themselves, the eyes' for the controls of eyes, the
+window's for all, through a layer that is thrown away: what they see would else be learned last, too.
 """
 
 from __future__ import annotations
@@ -28,53 +29,45 @@ import torch
 
 from omote.models.inversion import InversionNet, load_checkpoint, save_checkpoint
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
-from omote.models.inversion.mesh import CONTROL_SPREAD, Belief
+from omote.models.inversion.mesh import CONTROL_SPREAD, POSE, Belief
 from omote.models.processor import keep_memory
 from omote.rigs.open import open_rig
 from omote.training.datasets.crops import CropStore
 from omote.training.datasets.loader import collate, stray, stray_eyes
 from omote.training.datasets.shards import complete_shards
+from omote.training.mesh_start import mirror_of
+from omote.training.numerics import pick_precision
 
-EYES, LOOK = "eyes", ("seen", "state", "truth")
+PICTURES, NUMBERS = ("seen", "framed", "eyes"), ("state", "truth")
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
-LOOKS = 2
+ASIDE = 0.3
+"""How much what the crop networks say by themselves counts in the loss."""
 SELDOM = 0.7
 """Controls count in the loss by this power of their precision (1 / variance)."""
 TONE = 0.25
 """Standard deviation of the logarithm of gamma, of colours."""
-HIDDEN, PATCH = 0.4, (0.1, 0.45)
+HIDDEN, PATCH = 0.2, (0.1, 0.45)
 """How many pictures have a patch of another face; its sides, as shares of the picture's."""
-POSE_MIRROR = (1, -1, -1, 1, -1, 1, 1)
 Shard = dict[str, np.ndarray]
 
 
-def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, looks: int) -> list[Shard]:
-    """Each look at the samples of a shard, the first as they are, the others strayed.
+def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, strayed: bool) -> Shard:
+    """What is seen of the samples of a shard, as they are or strayed.
 
-    "seen" (N, H, W, 6) and "eyes" (N, 2, h, w, 6; as they are) uint8, "state" and "truth" (N, S).
+    "seen" (N, H, W, 6), "framed" (N, h, w, 6) and "eyes" (N, 2, h, w, 6; never strayed) uint8, "state" and "truth"
+    (N, S).
     """
-    samples: list[dict[str, Any]] = []
-    found = []
-    for look in range(looks):
-        stem = f"{shard.parent.name}_{shard.stem}"
-        where = {part: folder / f"{stem}{f'.{look}' if look else ''}.{part}.npy" for part in LOOK}
-        where[EYES] = folder / f"{stem}.{EYES}.npy"
-        if not where["truth"].exists():
-            samples = samples or list(store.read(shard))
-            rng = np.random.default_rng(look)
-            shown = [stray(sample, rng) for sample in samples] if look else samples
-            made: dict[str, list[np.ndarray]] = {part: [] for part in LOOK}
-            for first in range(0, len(shown), 64):
-                for part, values in unwrap(net, shown[first : first + 64]).items():
-                    made[part].append(values)
-            if not look:
-                made[EYES] = [
-                    np.stack([np.concatenate([s["eyes_rgb"], s["eyes_normal"]], -1) for s in samples])
-                ]
-            for part, values in made.items():
-                np.save(where[part], np.concatenate(values))
-        found.append({part: mapped(path) for part, path in where.items()})
-    return found
+    stem = f"{shard.parent.name}_{shard.stem}{'.strayed' if strayed else ''}"
+    where = {part: folder / f"{stem}.{part}.npy" for part in (*PICTURES, *NUMBERS)}
+    if not where[NUMBERS[-1]].exists():
+        samples, rng = list(store.read(shard)), np.random.default_rng(0)
+        looks = [stray(sample, rng) for sample in samples] if strayed else samples
+        parts = [unwrap(net, looks[first : first + 64]) for first in range(0, len(looks), 64)]
+        made = {part: np.concatenate([found[part] for found in parts]) for part in parts[0]}
+        made["eyes"] = np.stack([np.concatenate([s["eyes_rgb"], s["eyes_normal"]], -1) for s in samples])
+        for part, path in where.items():
+            np.save(path, made[part])
+    return {part: mapped(path) for part, path in where.items()}
 
 
 def mapped(path: Path) -> np.ndarray:
@@ -88,14 +81,21 @@ def mapped(path: Path) -> np.ndarray:
 def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
     """One batch of `stored`, without the eyes."""
     mesh, batch = net.mesh, collate(samples)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         images = mesh.surfaces(batch)
         found = mesh(images, torch.zeros(len(samples), 0))[-1]
         belief = mesh.within(Belief(*(part.float() for part in found)))
     seen = as_pixels(net.unwrapped.unwrap(mesh, images, belief))
+    framed = as_pixels(net.unwrapped.look_through(images, belief))
     pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
     truth = mesh.units(Belief(batch["controls"], batch["identity"], pose))
-    return {"seen": seen, "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
+    return {"seen": seen, "framed": framed, "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
+
+
+def autocast() -> torch.autocast:
+    """bfloat16 where the processor is faster with it."""
+    precision = pick_precision("auto", torch.device("cpu"))
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
 def as_pixels(seen: dict[str, torch.Tensor]) -> np.ndarray:
@@ -117,11 +117,9 @@ def as_images(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
 class Feed:
     """Batches of varied samples, made on another thread."""
 
-    def __init__(self, shards: list[list[Shard]], mirror: np.ndarray, seed: int) -> None:
+    def __init__(self, shards: list[Shard], mirror: tuple[np.ndarray, np.ndarray], seed: int) -> None:
         self.shards, self.mirror, self.rng = shards, mirror, np.random.default_rng(seed)
-        self.where = np.array(
-            [(i, j) for i, looks in enumerate(shards) for j in range(len(looks[0]["truth"]))]
-        )
+        self.where = np.array([(i, j) for i, shard in enumerate(shards) for j in range(len(shard["truth"]))])
         self.ready: queue.Queue[Shard] = queue.Queue(4)
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -132,21 +130,21 @@ class Feed:
                 self.ready.put(self._varied(self.where[order[first : first + BATCH]]))
 
     def _varied(self, where: np.ndarray) -> Shard:
-        looks = self.rng.integers(0, len(self.shards[0]), len(where))
-        picked = [(self.shards[i][look], j) for (i, j), look in zip(where, looks, strict=True)]
-        batch = {part: np.stack([shard[part][j] for shard, j in picked]) for part in (*LOOK, EYES)}
-        batch[EYES] = np.stack([stray_eyes(eyes, self.rng) for eyes in batch[EYES]])
-        if self.rng.random() < 0.5:
-            batch["seen"] = np.roll(batch["seen"], self.rng.integers(-1, 2, 2), (1, 2))
+        names = (*PICTURES, *NUMBERS)
+        batch = {name: np.stack([self.shards[i][name][j] for i, j in where]) for name in names}
+        batch["eyes"] = np.stack([stray_eyes(eyes, self.rng) for eyes in batch["eyes"]])
         mirrored = self.rng.random(len(where)) < 0.5
-        turned = batch["seen"][mirrored][:, :, ::-1].copy()
-        turned[..., 3] = 255 - turned[..., 3]  # x of the normals
-        batch["seen"][mirrored] = turned
-        hide(batch["seen"], self.rng)
-        tone([batch["seen"], batch[EYES]], self.rng)
-        batch[EYES][mirrored] = batch[EYES][mirrored][:, ::-1]
-        for part in ("state", "truth"):
-            batch[part][mirrored] = batch[part][mirrored] @ self.mirror
+        for name in ("seen", "framed"):
+            if self.rng.random() < 0.5:
+                batch[name] = np.roll(batch[name], self.rng.integers(-1, 2, 2), (1, 2))
+            turned = batch[name][mirrored][:, :, ::-1].copy()
+            turned[..., 3] = 255 - turned[..., 3]  # x of the normals
+            batch[name][mirrored] = turned
+            hide(batch[name], self.rng)
+        tone([batch[name] for name in PICTURES], self.rng)
+        batch["eyes"][mirrored] = batch["eyes"][mirrored][:, ::-1]
+        for name in NUMBERS:
+            batch[name][mirrored] = batch[name][mirrored][:, self.mirror[0]] * self.mirror[1]
         return batch
 
 
@@ -170,14 +168,51 @@ def tone(pictures: list[np.ndarray], rng: np.random.Generator) -> None:
             cv2.LUT(flat, table, dst=flat)
 
 
+def shown(batch: Shard, names: tuple[str, ...], gone: str | None) -> list[dict[str, torch.Tensor]]:
+    """Some of a batch's pictures, as when one modality is missing."""
+    pictures = [as_images(torch.from_numpy(np.array(batch[name]))) for name in names]
+    return [{kind: part[kind] for kind in MODALITIES if kind != gone} for part in pictures]
+
+
 def read(reader: Any, batch: Shard, gone: str | None = None) -> torch.Tensor:
     """(B, C) controls of a batch, as when one modality is missing."""
-    shown = [name for name in MODALITIES if name != gone]
-    pictures = [as_images(torch.from_numpy(np.array(batch[part]))) for part in ("seen", EYES)]
-    seen, eyes = ({name: part[name] for name in shown} for part in pictures)
-    with torch.autocast("cpu", torch.bfloat16):
-        found: torch.Tensor = reader.read(seen, eyes, torch.from_numpy(np.array(batch["state"])))
+    with autocast():
+        found: torch.Tensor = reader.read(
+            *shown(batch, PICTURES, gone), torch.from_numpy(np.array(batch["state"]))
+        )
     return found
+
+
+def glance(reader: Any, batch: Shard, gone: str | None = None) -> None:
+    """Let the crop networks alone look, for `Asides`."""
+    framed, eyes = shown(batch, ("framed", "eyes"), gone)
+    with autocast():
+        reader.window(reader._whole(framed))
+        reader.eyes(reader._whole({name: crops.flatten(0, 1) for name, crops in eyes.items()}))
+
+
+class Asides(torch.nn.Module):
+    """What each crop network of a reader says by itself, with the pose."""
+
+    def __init__(self, reader: Any) -> None:
+        super().__init__()
+        self.heard: dict[str, torch.Tensor] = {}
+        self.layers = torch.nn.ModuleDict()
+        self.controls = {"eyes": reader.eye_index, "window": torch.arange(reader.face.last.out_features)}
+        for name, crops in (("eyes", 2), ("window", 1)):
+            net = getattr(reader, name)
+            width = crops * net.project.out_features + len(POSE)
+            self.layers[name] = torch.nn.Linear(width, len(self.controls[name]))
+            net.register_forward_hook(lambda _, __, made, name=name: self.heard.update({name: made}))
+
+    def forward(self, state: torch.Tensor, wanted: torch.Tensor) -> list[torch.Tensor]:
+        """The squared error of each, of what was read last."""
+        pose = state[:, -len(POSE) :]
+        errors = []
+        for name, layer in self.layers.items():
+            said = layer(torch.cat([self.heard[name].float().reshape(len(pose), -1), pose], 1))
+            errors.append((said * CONTROL_SPREAD - wanted[:, self.controls[name]]).square().mean())
+        return errors
 
 
 def validate(net: InversionNet, reader: Any, shards: list[Shard]) -> dict[str, float]:
@@ -196,18 +231,9 @@ def validate(net: InversionNet, reader: Any, shards: list[Shard]) -> dict[str, f
     return {"correlation": float(torch.corrcoef(together)[0, 1]), "mae": float((p - t).abs().mean())}
 
 
-def mirror_of(rig: Any) -> np.ndarray:
-    """(S, S) what a belief (in units) is multiplied with where the face is mirrored."""
-    controls = np.stack([rig.space.mirror(row) for row in np.eye(len(rig.space), dtype=np.float32)])
-    signs = np.concatenate([rig.identity_mirror.numpy(), POSE_MIRROR])
-    whole = np.diag(np.concatenate([np.zeros(len(controls)), signs])).astype(np.float32)
-    whole[: len(controls), : len(controls)] = controls
-    return whole
-
-
-def precision(shards: list[list[Shard]], count: int) -> torch.Tensor:
+def precision(shards: list[Shard], count: int) -> torch.Tensor:
     """(C,) how much each control counts in the loss; together as much as if all counted one."""
-    controls = np.concatenate([looks[0]["truth"][:, :count] for looks in shards])
+    controls = np.concatenate([shard["truth"][:, :count] for shard in shards])
     variance = torch.from_numpy(controls.var(0))
     weight = (variance + 0.05).pow(-SELDOM)
     return weight * (variance.sum() / (weight * variance).sum())
@@ -222,6 +248,12 @@ def main() -> None:
     for name in ("data", "validate-on"):
         arguments.add_argument(f"--{name}", type=Path, action="append", required=True)
     arguments.add_argument("--minutes", type=float, default=60)
+    arguments.add_argument(
+        "--alone", type=float, default=0, help="of these, minutes of the crop networks alone"
+    )
+    arguments.add_argument(
+        "--frozen", action="append", default=[], help="a part of the reader that stays as it is"
+    )
     arguments.add_argument("--lr", type=float, default=1e-3)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--threads", type=int, default=2)
@@ -237,14 +269,20 @@ def main() -> None:
 
     count = len(net.config.controls)
     chosen = [shard for folder in options.data for shard in complete_shards(folder)[:-1]]
-    training = [stored(net, store, shard, options.store, LOOKS) for shard in chosen]
-    last = [shard for folder in options.validate_on for shard in complete_shards(folder)]
-    held_out = [stored(net, store, shard, options.store, 1)[0] for shard in last]
+    training = [stored(net, store, shard, options.store, True) for shard in chosen]
+    held_out = {
+        folder.name: [stored(net, store, shard, options.store, False) for shard in complete_shards(folder)]
+        for folder in options.validate_on
+    }
     feed, weight = Feed(training, mirror_of(rig), options.seed), precision(training, count)
     print(f"{len(feed.where)} samples", flush=True)
     reader = net.unwrapped.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(reader)
-    optimiser = torch.optim.AdamW(reader.parameters(), lr=options.lr, weight_decay=0.02)
+    for name in options.frozen:
+        reader.get_submodule(name).requires_grad_(False)
+    asides = Asides(reader)
+    learned = [part for part in (*reader.parameters(), *asides.parameters()) if part.requires_grad]
+    optimiser = torch.optim.AdamW(learned, lr=options.lr, weight_decay=0.02)
     rng, began, losses, step, told = np.random.default_rng(options.seed), time.monotonic(), [], 0, 0.0
     while (spent := (time.monotonic() - began) / 60) < options.minutes:
         rate = min(1, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * spent / options.minutes))
@@ -254,13 +292,17 @@ def main() -> None:
         draw = rng.random()
         gone = "rgb" if draw < DROP else "normal" if draw < 2 * DROP else None
         wanted = torch.from_numpy(batch["truth"][:, :count]) * CONTROL_SPREAD
-        error = (read(reader, batch, gone) - wanted).square().mean(0)
+        alone = spent < options.alone
+        if alone:
+            glance(reader, batch, gone)
+        error = torch.zeros(count) if alone else (read(reader, batch, gone) - wanted).square().mean(0)
+        more = asides(torch.from_numpy(batch["state"]), wanted)
         optimiser.zero_grad()
-        (10 * (error * weight).mean()).backward()
+        (10 * ((error * weight).mean() + ASIDE * torch.stack(more).sum())).backward()
         optimiser.step()
         step += 1
         if gone is None:
-            losses.append(error.mean().item())
+            losses.append([each.item() for each in (error.mean(), *more)])
         with torch.no_grad():
             decay = min(DECAY, step / (step + 20))
             torch._foreach_lerp_(list(average.parameters()), list(reader.parameters()), 1 - decay)
@@ -268,11 +310,13 @@ def main() -> None:
             told = spent
             net.unwrapped = average
             save_checkpoint(options.output, net)
-            found = validate(net, average, held_out)
-            print(f"{spent:.0f} min, {step} steps, loss {np.mean(losses[-200:]):.5f}, {found}", flush=True)
+            found = {name: validate(net, average, shards) for name, shards in held_out.items()}
+            lost = " ".join(f"{value:.5f}" for value in np.mean(losses[-200:], 0))
+            print(f"{spent:.0f} min, {step} steps, losses {lost}, {found}", flush=True)
     net.unwrapped = average
     save_checkpoint(options.output, net, trained="see the card")
-    print(f"{step} steps of {BATCH} in {options.minutes:g} min: {validate(net, average, held_out)}")
+    found = {name: validate(net, average, shards) for name, shards in held_out.items()}
+    print(f"{step} steps of {BATCH} in {options.minutes:g} min: {found}")
 
 
 if __name__ == "__main__":

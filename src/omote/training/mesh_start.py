@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from omote.models.inversion.network import InversionNet
 from omote.models.inversion.unwrapped import UnwrappedReader
 from omote.rigs.surface_points import face_grid, face_points, linear_points, points_inside
 from omote.training.datasets.loader import collate
+from omote.training.datasets.poses import POSE_MIRROR
 
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
@@ -93,7 +95,16 @@ def place_mesh(net: InversionNet, rig: Rig) -> MeshReader:
     if net.unwrapped is not None:
         skin = mesh.rest.numpy()[: len(chosen) - points_inside(rig)]
         net.unwrapped.place(*face_grid(skin, net.config.grid))
+        net.unwrapped.set_mirror(*mirror_of(rig))
     return mesh
+
+
+def mirror_of(rig: Rig) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (S,) and signs (S,): a mirrored belief, in the mesh reader's units, is ``belief[:, index] * sign``."""
+    controls, identity = len(rig.space), getattr(rig, "identity_mirror", torch.zeros(0)).numpy()
+    beside = np.arange(controls, controls + len(identity) + len(POSE_MIRROR))
+    index = np.concatenate([rig.space.mirror_indices, beside])
+    return index, np.concatenate([rig.space.mirror_signs, identity, POSE_MIRROR]).astype(np.float32)
 
 
 def _batches(

@@ -23,7 +23,14 @@ MESH_POINTS = 1060
 QUIET = 0.05
 """Of the network that ships; chosen on validation data of both recipes."""
 
-_LARGEST = {"size": 2048, "embed_dim": 1024, "patch_stride": 64, "hidden": 8192, "eye_features": 2048}
+_LARGEST = {
+    "size": 2048,
+    "embed_dim": 1024,
+    "patch_stride": 64,
+    "hidden": 8192,
+    "eye_features": 2048,
+    "window_features": 2048,
+}
 _MOST_PLACE_FEATURES = 1024
 _MOST_CONTROLS = 4096
 _MOST_POINTS = 20_000
@@ -61,6 +68,11 @@ class InversionConfig:
         grid: (height, width) of the unwrapped face from which the controls are read once the mesh is found
             (`omote.models.inversion.unwrapped`), multiples of 8; (0, 0) is none.
         grid_axes: principal axes that the unwrapped face is projected onto, of each modality.
+        window: (height, width) of the view of the lower face beside the unwrapped one, for what lies on no skin (a
+            tongue), multiples of 8; (0, 0) is none.
+        window_features: numbers that describe what is seen through it.
+        both_ways: whether in use the unwrapped face is read twice, once mirrored, and the mean of both counts; for
+            symmetric rigs.
         eye_branch: whether crops of both eyes at full resolution are looked at by a network of their own, beside the
             backbones or the unwrapped face.
         eye_controls: with an unwrapped face, the controls that the eyes' network moves directly.
@@ -99,6 +111,9 @@ class InversionConfig:
     identity: int = 0
     grid: tuple[int, int] = (0, 0)
     grid_axes: int = 0
+    window: tuple[int, int] = (0, 0)
+    window_features: int = 128
+    both_ways: bool = False
     eye_branch: bool = False
     eye_controls: tuple[str, ...] = ()
     agreed: tuple[str, ...] = ()
@@ -132,10 +147,14 @@ class InversionConfig:
             raise InputError("a network without a backbone needs mesh_points")
         if self.mesh_points and self.align != "face":
             raise InputError("reading on the mesh needs crops that are aligned to the face")
-        if len(self.grid) != 2 or any(not 0 <= n <= _LARGEST_GRID or n % 8 for n in self.grid):
-            raise InputError(f"grid must be two multiples of 8 up to {_LARGEST_GRID}, got {self.grid}")
+        for name in ("grid", "window"):
+            size = getattr(self, name)
+            if len(size) != 2 or any(not 0 <= n <= _LARGEST_GRID or n % 8 for n in size):
+                raise InputError(f"{name} must be two multiples of 8 up to {_LARGEST_GRID}, got {size}")
         if any(self.grid) and not (all(self.grid) and self.mesh_points):
             raise InputError("an unwrapped face needs a height, a width and mesh_points")
+        if any(self.window) and not (all(self.window) and self.grid[0]):
+            raise InputError("a window needs a height, a width and an unwrapped face (grid)")
         most = 3 * self.grid[0] * self.grid[1] // 16
         if self.grid[0] and not 0 < self.grid_axes <= most:
             raise InputError(f"grid_axes must be within 1..{most}, got {self.grid_axes}")
@@ -210,6 +229,8 @@ class InversionConfig:
             hidden=640,
             grid=(112, 96),
             grid_axes=512,
+            window=(72, 96),
+            both_ways=True,
             eye_branch=bool(eyes),
             eye_controls=eyes,
             agreed=tuple(name for name in eyes if "tighten" in name.lower() or "squint" in name.lower()),

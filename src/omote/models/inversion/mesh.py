@@ -206,11 +206,8 @@ class MeshReader(nn.Module):
 
     def project(self, belief: Belief, turn: Tensor | None = None) -> Tensor:
         """(B, M, 2) crop coordinates (0..1, y down) of the points."""
-        points, pose = self.points(belief), belief.pose
-        turned = points @ (rotation(pose[:, :3]) if turn is None else turn).mT
-        scale, shift, near = pose[:, 3, None, None].exp(), pose[:, None, 4:6], pose[:, 6, None, None]
-        flat = turned[..., :2] * turned.new_tensor((1.0, -1.0)) * scale + shift
-        return flat / (1 - near * turned[..., 2:]).clamp_min(NEAREST) + 0.5
+        turn = rotation(belief.pose[:, :3]) if turn is None else turn
+        return projected(self.points(belief), belief.pose, turn)
 
     def units(self, belief: Belief) -> Tensor:
         """(B, C + I + 7) a belief in units of usual spreads."""
@@ -292,6 +289,15 @@ def principal_axes(values: Tensor, count: int, least: float) -> tuple[Tensor, Te
     power, directions = torch.linalg.eigh(centred.T @ centred / len(values))
     power = power.flip(0)[:count].clamp_min(0)
     return mean, directions.flip(1)[:, :count] / (power + least**2 * power.mean()).sqrt()
+
+
+def projected(points: Tensor, pose: Tensor, turn: Tensor) -> Tensor:
+    """(B, M, 2) crop coordinates (0..1, y down) of points (B, M, 3) or (M, 3), by pose (B, 7) and turn (B, 3, 3)."""
+    turned = points @ turn.mT
+    scale, shift, near = pose[:, 3, None, None].exp(), pose[:, None, 4:6], pose[:, 6, None, None]
+    flat = turned[..., :2] * turned.new_tensor((1.0, -1.0)) * scale + shift
+    made: Tensor = flat / (1 - near * turned[..., 2:]).clamp_min(NEAREST) + 0.5
+    return made
 
 
 def rotation(vector: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from omote.errors import InputError
 from omote.models.inversion.backbones import Backbone, fill_pretrained
 from omote.models.inversion.config import MODALITIES, InversionConfig
 from omote.models.inversion.mesh import Belief, MeshReader
-from omote.models.inversion.unwrapped import EyeNet, UnwrappedReader
+from omote.models.inversion.unwrapped import CropNet, UnwrappedReader
 
 
 class InversionNet(nn.Module):
@@ -35,7 +35,7 @@ class InversionNet(nn.Module):
     low: Tensor
     high: Tensor
     head: nn.Sequential | None
-    eyes: EyeNet | None
+    eyes: CropNet | None
     mesh: MeshReader | None
     unwrapped: UnwrappedReader | None
 
@@ -48,7 +48,7 @@ class InversionNet(nn.Module):
         if config.backbone != "none":
             around = 0
             if config.eye_branch:
-                self.eyes = EyeNet(config.eye_size, config.eye_features)
+                self.eyes = CropNet(config.eye_size, config.eye_features)
                 self.missing["eyes"] = nn.Parameter(0.02 * torch.randn(2 * config.eye_features))
                 around = 2 * config.eye_features
             self.backbones = nn.ModuleDict({name: Backbone(config) for name in config.modalities})
@@ -151,7 +151,7 @@ class InversionNet(nn.Module):
             controls = firm(controls, self.mesh.neutral, controls.new_tensor(self.config.quiet))
         return controls
 
-    def _eye_features(self, net: EyeNet, eyes: Mapping[str, Tensor], batch: int) -> Tensor:
+    def _eye_features(self, net: CropNet, eyes: Mapping[str, Tensor], batch: int) -> Tensor:
         if not eyes:
             return self.missing["eyes"].expand(batch, -1)
         both = _both(eyes, self.config.modalities, channels=2).to(self.dtype)

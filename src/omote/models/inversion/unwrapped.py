@@ -1,4 +1,4 @@
-"""Reading a face that is unwrapped: the picture as the skin's own map shows it, and both eyes, to controls.
+"""Reading a face that is unwrapped: the picture as the skin's own map shows it, both eyes and the mouth, to controls.
 
 `MeshReader` finds pose, identity and controls well enough to know where each place of the skin is in the picture. Seen
 along the skin, every face is upright, of one size and in one place, so that a small convolutional network, which from
@@ -7,7 +7,12 @@ when the mesh reader has had its say is mostly noise, from which nothing can be 
 
 What such a network learns last is what is seldom and small: a nose tip drawn down, a narrowed nostril. A perceptron
 therefore looks at the same face on its principal axes, each made of unit spread, beside what the convolutions found,
-what the mesh reader believes and what the eyes look like, and has the last word.
+what the mesh reader believes and what eyes and mouth look like, and has the last word.
+
+A tongue lies on no skin: where a mouth is open, the map shows its two lips as neighbours. The lower face is therefore
+also looked at through a window that moves with the head's pose alone.
+
+A mirrored face is a face. In use all of this is read twice, once mirrored, and the mean of both counts.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from omote.models.inversion.mesh import (
     Belief,
     MeshReader,
     principal_axes,
+    projected,
     rotation,
 )
 
@@ -38,40 +44,44 @@ EVERY = 4
 TILE = 4
 """Side of the squares of pixels that become channels, and over which the coarse picture is the mean."""
 _PLACE_FEATURES = 32
-_FACE_WIDTH, _EYE_WIDTH, _LAST_WIDTH = 640, 256, 1024
-_EYE_WIDTHS = (64, 96, 64)
+_FACE_WIDTH, _DIRECT_WIDTH, _LAST_WIDTH = 640, 256, 1024
+_CROP_WIDTHS = (64, 96)
+_WINDOW = ((-0.07, 0.07), (-0.02, -0.125), 0.03)
+"""Left and right, top and bottom, and depth of the window, metres, head space."""
 
 
-class EyeNet(nn.Module):
-    """Crops of one eye, (N, 6, h, w) RGB and normals, to (N, E) features. Where things are in the crop is kept.
+class CropNet(nn.Module):
+    """Crops (N, 6, h, w), RGB and normals, to (N, F) features. Where things are in the crop is kept.
 
     Args:
-        size: (width, height) of a crop, multiples of 16.
-        features: E.
+        size: (width, height) of a crop, multiples of 8.
+        features: F.
     """
 
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
-        first, second, third = _EYE_WIDTHS
+        first, second = _CROP_WIDTHS
         self.convolutions = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, first, 3, padding=1),
             nn.ReLU(),
+            _Block(first),
             nn.Conv2d(first, second, 3, stride=2, padding=1),
             nn.ReLU(),
-            nn.Conv2d(second, third, 3, padding=1),
+            _Block(second),
+            nn.Conv2d(second, _PLACE_FEATURES, 1),
             nn.ReLU(),
         )
-        self.project = nn.Linear(third * (size[0] // 8) * (size[1] // 8), features)
+        self.project = nn.Linear(_PLACE_FEATURES * (size[0] // 8) * (size[1] // 8), features)
 
     def forward(self, crops: Tensor) -> Tensor:
-        """(N, E) features."""
+        """(N, F) features."""
         maps = self.convolutions(crops.contiguous(memory_format=torch.channels_last))
-        return functional.relu(self.project(maps.flatten(1)))
+        return functional.gelu(self.project(maps.flatten(1)))
 
 
 class UnwrappedReader(nn.Module):
-    """What is seen along the skin, and in crops of the eyes, to controls.
+    """What is seen along the skin, through the window and in crops of the eyes, to controls.
 
     Args:
         config: ``grid`` and ``grid_axes`` above 0.
@@ -81,12 +91,16 @@ class UnwrappedReader(nn.Module):
     weight: Tensor
     dark: Tensor
     eye_index: Tensor
+    window_places: Tensor
+    mirror_index: Tensor
+    mirror_sign: Tensor
 
     def __init__(self, config: InversionConfig) -> None:
         super().__init__()
         height, width = config.grid
         controls = len(config.controls)
         self.size, self.modalities = config.grid, config.modalities
+        self.both_ways = config.both_ways
         around = config.identity + len(POSE) + len(MODALITIES)
         self.face = _FaceNet(config.grid, around, controls)
         self.axes = config.grid_axes
@@ -94,13 +108,16 @@ class UnwrappedReader(nn.Module):
         known = 2 * controls + around + self.axes * len(config.modalities)
         if config.eye_branch:
             chosen = [config.controls.index(name) for name in config.eye_controls]
-            self.eyes = EyeNet(config.eye_size, config.eye_features)
-            beside = self.eye_features + len(POSE) + len(MODALITIES)
-            self.eye_controls = nn.Sequential(
-                nn.Linear(beside, _EYE_WIDTH), nn.ReLU(), nn.Linear(_EYE_WIDTH, len(chosen))
-            )
+            self.eyes = CropNet(config.eye_size, config.eye_features)
+            self.eye_controls = _direct(self.eye_features, len(chosen))
             self.register_buffer("eye_index", torch.tensor(chosen, dtype=torch.int64), persistent=False)
             known += self.eye_features
+        self.window, self.window_controls, self.window_size = None, None, config.window
+        if config.window[0]:
+            self.window = CropNet((config.window[1], config.window[0]), config.window_features)
+            self.window_controls = _direct(config.window_features, controls)
+            self.register_buffer("window_places", _window_places(config.window), persistent=False)
+            known += config.window_features
         self.conclusion = _Perceptron(known, _LAST_WIDTH, controls)
         for name in config.modalities:
             pixels = 3 * height * width // TILE**2
@@ -108,6 +125,9 @@ class UnwrappedReader(nn.Module):
             self.register_buffer(f"{name}_axes", torch.zeros(pixels, self.axes))
         self.register_buffer("index", torch.zeros(height * width, 3, dtype=torch.int16))
         self.register_buffer("weight", torch.zeros(height * width, 3))
+        state = controls + config.identity + len(POSE)
+        self.register_buffer("mirror_index", torch.arange(state, dtype=torch.int16))
+        self.register_buffer("mirror_sign", torch.ones(state))
         dark = torch.tensor([_DARKEST / spread for spread in IMAGENET_STD])[:, None, None]
         self.register_buffer("dark", dark, persistent=False)
 
@@ -118,6 +138,14 @@ class UnwrappedReader(nn.Module):
         """
         self.index.copy_(torch.from_numpy(index))
         self.weight.copy_(torch.from_numpy(weight))
+
+    def set_mirror(self, index: NDArray[np.int64], sign: NDArray[np.float32]) -> None:
+        """Set what a belief in the mesh reader's units is where the face is mirrored: ``belief[:, index] * sign``.
+
+        See `omote.training.mesh_start.mirror_of`.
+        """
+        self.mirror_index.copy_(torch.from_numpy(index))
+        self.mirror_sign.copy_(torch.from_numpy(sign))
 
     def whiten(self, seen: dict[str, Tensor], least: float) -> None:
         """Set the principal axes from what is seen of many faces, (N, P) of each modality; see `coarse`.
@@ -151,48 +179,96 @@ class UnwrappedReader(nn.Module):
             eyes: (B, 2, 3, h, w) of the same modalities, likewise; none: the eyes' controls are those of the belief.
             belief: of the mesh reader, within its ranges.
         """
-        return self.read(self.unwrap(mesh, images, belief), eyes, mesh.units(belief))
+        seen, framed = self.unwrap(mesh, images, belief), self.look_through(images, belief)
+        return self.read(seen, framed, eyes, mesh.units(belief))
 
-    def read(self, seen: Mapping[str, Tensor], eyes: Mapping[str, Tensor], state: Tensor) -> Tensor:
-        """`forward` from what was seen along the skin.
+    def read(
+        self,
+        seen: Mapping[str, Tensor],
+        framed: Mapping[str, Tensor],
+        eyes: Mapping[str, Tensor],
+        state: Tensor,
+    ) -> Tensor:
+        """`forward` from what was seen along the skin and through the window.
 
         Args:
             seen: of `unwrap`.
+            framed: of `look_through`.
             eyes: see `forward`.
             state: (B, C + I + 7) the belief in the mesh reader's units.
         """
-        whole = self._whole(seen)
+        whole = self._in_use(self._whole(seen))
         crops = None
         if eyes and self.eyes is not None:
             crops = self._whole({name: crop.flatten(0, 1) for name, crop in eyes.items()})
-        return self.conclude(whole, self._coarse(whole, seen), crops, state)
+        window = self._in_use(self._whole(framed)) if framed else None
+        return self.conclude(whole, self._coarse(whole, seen), window, crops, state)
+
+    def _in_use(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 6, h, w), in use those and the mirrored ones (2 B, 6, h, w)."""
+        if self.training or not self.both_ways:
+            return pictures
+        mirrored = pictures.flip(3)
+        mirrored[:, 3] *= -1  # x of the normals
+        return torch.cat([pictures, mirrored])
 
     def conclude(
-        self, whole: Tensor, coarse: Mapping[str, Tensor], crops: Tensor | None, state: Tensor
+        self,
+        whole: Tensor,
+        coarse: Mapping[str, Tensor],
+        framed: Tensor | None,
+        crops: Tensor | None,
+        state: Tensor,
     ) -> Tensor:
         """`forward` from pictures whose colours are relative already.
 
         Args:
-            whole: (B, 6, H, W) along the skin.
-            coarse: (B, 3 H W / 16) of each modality that is there.
+            whole: (N, 6, H, W) along the skin; N is B, or 2 B: the mirrored ones follow.
+            coarse: (N, 3 H W / 16) of each modality that is there.
+            framed: (N, 6, h, w) through the window, if there is one.
             crops: (2 B, 6, h, w) of the eyes.
             state: see `read`.
         """
+        features = None if crops is None or self.eyes is None else self.eyes(crops).unflatten(0, (-1, 2))
+        if len(whole) == len(state):
+            return self._conclude(whole, coarse, framed, features, state)
+        index, sign = self.mirror_index.int(), self.mirror_sign
+        mirrored = state[:, index] * sign
+        if features is not None:
+            features = torch.cat([features, features.flip(1)])
+        found = self._conclude(whole, coarse, framed, features, torch.cat([state, mirrored]))
+        plain, mirrored = found.chunk(2)
+        controls = plain.shape[1]
+        return (plain + mirrored[:, index[:controls]] * sign[:controls]) / 2
+
+    def _conclude(
+        self,
+        whole: Tensor,
+        coarse: Mapping[str, Tensor],
+        framed: Tensor | None,
+        of_eyes: Tensor | None,
+        state: Tensor,
+    ) -> Tensor:
+        """`conclude` of (N, 2, E) features of the eyes and (N, S) beliefs."""
         controls = self.face.last.weight.shape[0]
         around = state[:, controls:]
         flags = around.new_tensor([float(name in coarse) for name in MODALITIES]).expand(len(around), -1)
         found: Tensor = self.face(whole, torch.cat([around, flags], 1)).float()
         known = [*self._on_axes(coarse, len(around)), state, flags]
+        beside = torch.cat([around[:, -len(POSE) :], flags], 1)
         if self.eyes is not None and self.eye_controls is not None:
             features = around.new_zeros(len(around), self.eye_features)
-            if crops is not None:
-                features = self.eyes(crops).reshape(len(around), -1)
-                beside = torch.cat([around[:, -len(POSE) :], flags], 1).to(features.dtype)
-                more = self.eye_controls(torch.cat([features, beside], 1))
+            if of_eyes is not None:
+                features = of_eyes.flatten(1)
+                more = self.eye_controls(torch.cat([features, beside.to(features.dtype)], 1))
                 found = found.index_add(1, self.eye_index, more.float())
             known.append(features.float())
+        if self.window is not None and self.window_controls is not None:
+            features = self.window(framed)
+            found = found + self.window_controls(torch.cat([features, beside.to(features.dtype)], 1)).float()
+            known.append(features.float())
         found = found + self.conclusion(torch.cat([found, *known], 1).to(whole.dtype)).float()
-        if self.eyes is not None and crops is None:
+        if self.eyes is not None and of_eyes is None:
             found = found.index_copy(1, self.eye_index, state[:, :controls][:, self.eye_index])
         return found * CONTROL_SPREAD
 
@@ -217,16 +293,17 @@ class UnwrappedReader(nn.Module):
             where = functional.embedding_bag(
                 self.index.int(), points.flatten(1), mode="sum", per_sample_weights=self.weight
             )
-            where = where.reshape(*self.size, -1, 2).permute(2, 0, 1, 3) * 2 - 1
-            found = {}
-            for name, image in images.items():
-                seen = functional.grid_sample(
-                    image.float(), where, align_corners=False, padding_mode="border"
-                )
-                found[name] = (
-                    (turn.mT @ seen.flatten(2)).unflatten(2, self.size) if name == "normal" else seen
-                )
-            return found
+            return _looked(images, where.reshape(*self.size, -1, 2).permute(2, 0, 1, 3), turn)
+
+    @torch.no_grad()
+    def look_through(self, images: Mapping[str, Tensor], belief: Belief) -> dict[str, Tensor]:
+        """What is seen through the window: (B, 3, h, w) of each modality, likewise; nothing without a window."""
+        if self.window is None:
+            return {}
+        with torch.autocast(self.weight.device.type, enabled=False):
+            turn = rotation(belief.pose[:, :3])
+            where = projected(self.window_places, belief.pose, turn)
+            return _looked(images, where.unflatten(1, self.window_size), turn)
 
     def _whole(self, seen: Mapping[str, Tensor]) -> Tensor:
         """(N, 6, h, w): colours relative to their mean and spread, normals; zeros for what is missing."""
@@ -240,6 +317,33 @@ class UnwrappedReader(nn.Module):
                 part = (part - few.mean((2, 3), keepdim=True)) / (spread + self.dark)
             parts.append(part)
         return torch.cat(parts, 1).to(self.face.last.weight.dtype)
+
+
+def _window_places(size: tuple[int, int]) -> Tensor:
+    """(h w, 3) metres, head space, row by row."""
+    (left, right), (top, bottom), depth = _WINDOW
+    y, x = torch.meshgrid(
+        torch.linspace(top, bottom, size[0]), torch.linspace(left, right, size[1]), indexing="ij"
+    )
+    return torch.stack([x, y, torch.full_like(x, depth)], -1).flatten(0, 1)
+
+
+def _looked(images: Mapping[str, Tensor], where: Tensor, turn: Tensor) -> dict[str, Tensor]:
+    """(B, 3, h, w) of each picture at places (B, h, w, 2), 0..1; normals turned back with the head."""
+    found = {}
+    for name, image in images.items():
+        seen = functional.grid_sample(
+            image.float(), where * 2 - 1, align_corners=False, padding_mode="border"
+        )
+        found[name] = (turn.mT @ seen.flatten(2)).view_as(seen) if name == "normal" else seen
+    return found
+
+
+def _direct(features: int, controls: int) -> nn.Sequential:
+    """Features of a crop, the pose and what is there, to controls; or they would be learned last, if at all."""
+    beside = len(POSE) + len(MODALITIES)
+    first = nn.Linear(features + beside, _DIRECT_WIDTH)
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(_DIRECT_WIDTH, controls))
 
 
 class _FaceNet(nn.Module):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _DAMPING = 1e-6
+POSE_MIRROR = (1, -1, -1, 1, -1, 1, 1)
+"""What the pose is multiplied with where the picture is mirrored."""
 
 
 class CropPoses:
@@ -53,7 +55,7 @@ class CropPoses:
 
 def mirrored_pose(pose: Array) -> Array:
     """The pose (7,) of the mirrored picture."""
-    result: Array = pose * np.array([1, -1, -1, 1, -1, 1, 1], pose.dtype)
+    result: Array = pose * np.array(POSE_MIRROR, pose.dtype)
     return result
 
 

@@ -68,30 +68,60 @@ def unwrap(
         grid: indices (G, 3) and weights (G, 3) of `omote.models.inversion.unwrapped.UnwrappedReader.place`.
         dark: (3,) added to the spread of colours.
         limits: (2,) the least depth, and the limit of what the coarse picture is the mean of.
-        tiles: (B, h, w, 96), of (6, 4 h, 4 w).
-        coarse: (B, 2, 3 h w) float32.
+        tiles: (N, h, w, 96), of (6, 4 h, 4 w); N is B, or 2 B: the mirrored ones follow.
+        coarse: (N, 2, 3 h w) float32.
     """
     (rgb, normal), (scale, shift), (points, turn, pose), (index, weight) = pictures, channels, head, grid
     batch, height, width = len(points), TILE * tiles.shape[1], TILE * tiles.shape[2]
     for b in prange(batch):
         where = np.empty((points.shape[1], 2), np.float32)
         _project(points[b], turn[b], pose[b], limits[0], where)
-        seen = np.zeros((6, height * width), np.float32)
+        places = np.zeros((len(index), 2), np.float32)
         for g in range(len(index)):
-            x, y = np.float32(0), np.float32(0)
             for k in range(3):
-                x += weight[g, k] * where[index[g, k], 0]
-                y += weight[g, k] * where[index[g, k], 1]
-            if len(rgb):
-                _sample(rgb[b], x, y, scale[0], shift[0], seen[:3, g])
-            if len(normal):
-                _sample(normal[b], x, y, scale[1], shift[1], seen[3:, g])
-                _turn_back(turn[b], seen[3:, g])
+                for i in range(2):
+                    places[g, i] += weight[g, k] * where[index[g, k], i]
+        seen = np.zeros((6, height * width), np.float32)
+        _look(rgb[b : b + 1], normal[b : b + 1], scale, shift, places, turn[b], seen)
         unwrapped = seen.reshape((6, height, width))
         if len(rgb):
             _relative(unwrapped, dark)
-        _into_tiles(unwrapped, tiles[b])
-        _into_coarse(unwrapped, limits[1], coarse[b])
+        for place in range(b, len(tiles), batch):
+            if place > b:
+                _mirror(unwrapped)
+            _into_tiles(unwrapped, tiles[place])
+            _into_coarse(unwrapped, limits[1], coarse[place])
+
+
+@loop
+def look_through(
+    pictures: Any, channels: Any, places: Any, head: Any, dark: Any, nearest: Any, tiles: Any
+) -> None:
+    """What is seen through the window, in tiles.
+
+    Args:
+        pictures: see `unwrap`.
+        channels: see `unwrap`.
+        places: (G, 3) metres, head space.
+        head: the turn (B, 3, 3) of the head and its pose (B, 7).
+        dark: see `unwrap`.
+        nearest: the least depth.
+        tiles: (N, h, w, 96), see `unwrap`.
+    """
+    (rgb, normal), (scale, shift), (turn, pose) = pictures, channels, head
+    batch = len(turn)
+    for b in prange(batch):
+        where = np.empty((len(places), 2), np.float32)
+        _project(places, turn[b], pose[b], nearest, where)
+        seen = np.zeros((6, len(places)), np.float32)
+        _look(rgb[b : b + 1], normal[b : b + 1], scale, shift, where, turn[b], seen)
+        framed = seen.reshape((6, TILE * tiles.shape[1], TILE * tiles.shape[2]))
+        if len(rgb):
+            _relative(framed, dark)
+        for place in range(b, len(tiles), batch):
+            if place > b:
+                _mirror(framed)
+            _into_tiles(framed, tiles[place])
 
 
 @loop
@@ -132,6 +162,18 @@ def _project(points: Any, turn: Any, pose: Any, nearest: Any, where: Any) -> Non
 
 
 @part
+def _look(rgb: Any, normal: Any, scale: Any, shift: Any, where: Any, turn: Any, seen: Any) -> None:
+    """One picture of each modality, (1, 3, H, W), or none, at places (G, 2): seen (6, G), zeros for none."""
+    for g in range(len(where)):
+        x, y = where[g, 0], where[g, 1]
+        if len(rgb):
+            _sample(rgb[0], x, y, scale[0], shift[0], seen[:3, g])
+        if len(normal):
+            _sample(normal[0], x, y, scale[1], shift[1], seen[3:, g])
+            _turn_back(turn, seen[3:, g])
+
+
+@part
 def _sample(image: Any, x: Any, y: Any, scale: Any, shift: Any, found: Any) -> None:
     """Between the four pixels of (3, H, W) around a place (0..1), the border's beyond it."""
     height, width = image.shape[1:]
@@ -169,6 +211,17 @@ def _relative(pictures: Any, dark: Any) -> None:
         mean = total / few.size
         spread = np.sqrt(max(square - total * mean, 0.0) / (few.size - 1)) + dark[c]
         pictures[c] = (pictures[c] - np.float32(mean)) * np.float32(1 / spread)
+
+
+@part
+def _mirror(pictures: Any) -> None:
+    """(6, h, w) left to right, and x of the normals; in place."""
+    width = pictures.shape[2]
+    for c in range(6):
+        sign = np.float32(-1 if c == 3 else 1)
+        for row in pictures[c]:
+            for x in range(width // 2):
+                row[x], row[width - 1 - x] = sign * row[width - 1 - x], sign * row[x]
 
 
 @part

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
-from omote.models.inversion.fast.loops import crop_tiles, look_at_points, unwrap
+from omote.models.inversion.fast.loops import crop_tiles, look_at_points, look_through, unwrap
 from omote.models.inversion.fast.products import Product, pack
 from omote.models.inversion.mesh import BRIGHTEST, DARKEST, FARTHEST, NEAREST, Belief, MeshReader, rotation
 from omote.models.inversion.unwrapped import TILE, UnwrappedReader
@@ -79,7 +79,7 @@ class FastUnwrapped(UnwrappedReader):
         """``reader`` itself, changed."""
         made = _turned_into(cls, reader)
         made.dtype = dtype
-        for net in (made.face, made.eyes):
+        for net in (made.face, made.eyes, made.window):
             if net is not None:  # the loops make the tiles
                 net.convolutions = nn.Sequential(*list(net.convolutions)[1:])
         for part in made.children():
@@ -93,26 +93,38 @@ class FastUnwrapped(UnwrappedReader):
         use_torch_threads()
         batch, (height, width) = len(belief.pose), self.size
         turn = rotation(belief.pose[:, :3])
-        tiles = self.weight.new_empty(batch, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
-        coarse = self.weight.new_empty(batch, 2, 3 * height * width // TILE**2)
+        pictures, dark = _both(images), self.dark.flatten().numpy()
+        shown = batch * (2 if self.both_ways else 1)
+        tiles = self._tiles(shown, height, width)
+        coarse = self.weight.new_empty(shown, 2, 3 * height * width // TILE**2)
         unwrap(
-            _both(images),
+            pictures,
             _CHANNELS,
             _arrays(mesh.points(belief), turn, belief.pose),
             _arrays(self.index, self.weight),
-            self.dark.flatten().numpy(),
+            dark,
             _LIMITS,
             as_array(tiles),
             coarse.numpy(),
         )
         small: dict[str, Tensor] = {name: coarse[:, k] for k, name in enumerate(MODALITIES) if name in images}
+        framed = None
+        if self.window is not None:
+            frame = self._tiles(shown, *self.window_size)
+            posed = _arrays(turn, belief.pose)
+            places = self.window_places.numpy()
+            look_through(pictures, _CHANNELS, places, posed, dark, _LIMITS[0], as_array(frame))
+            framed = frame.permute(0, 3, 1, 2)
         crops = self._crops(eyes) if eyes and self.eyes is not None else None
-        return self.conclude(tiles.permute(0, 3, 1, 2), small, crops, mesh.units(belief))
+        return self.conclude(tiles.permute(0, 3, 1, 2), small, framed, crops, mesh.units(belief))
+
+    def _tiles(self, count: int, height: int, width: int) -> Tensor:
+        return self.weight.new_empty(count, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
 
     def _crops(self, eyes: Mapping[str, Tensor]) -> Tensor:
         both = {name: crop.flatten(0, 1) for name, crop in eyes.items()}
         count, _, height, width = next(iter(both.values())).shape
-        tiles = self.weight.new_empty(count, height // TILE, width // TILE, 6 * TILE**2, dtype=self.dtype)
+        tiles = self._tiles(count, height, width)
         crop_tiles(_both(both), _CHANNELS, self.dark.flatten().numpy(), as_array(tiles))
         return tiles.permute(0, 3, 1, 2)
 
