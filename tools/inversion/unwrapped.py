@@ -7,8 +7,8 @@
 sample is unwrapped once, as uncertain landmarks would crop it, and kept (145 kB), after which a step costs only the
 small network's own time. Mirrored faces, shifts by a pixel, eye crops that stray, other tones, patches of another face
 and missing modalities vary the samples. Controls that are seldom used count more in the loss than their variance gives
-them: otherwise they are learned last. The crop networks are also asked by themselves, the eyes' for the controls of eyes, the
-window's for all, through a layer that is thrown away: what they see would else be learned last, too.
+them: otherwise they are learned last. The crop networks are also asked by themselves, the eyes' for the controls of
+eyes, the window's for all, through a layer that is thrown away: what they see would else be learned last, too.
 """
 
 from __future__ import annotations
