@@ -72,7 +72,7 @@ def unwrap(
         coarse: (N, 2, 3 h w) float32.
     """
     (rgb, normal), (scale, shift), (points, turn, pose), (index, weight) = pictures, channels, head, grid
-    batch, height, width = len(points), TILE * tiles.shape[1], TILE * tiles.shape[2]
+    batch = len(points)
     for b in prange(batch):
         where = np.empty((points.shape[1], 2), np.float32)
         _project(points[b], turn[b], pose[b], limits[0], where)
@@ -81,11 +81,9 @@ def unwrap(
             for k in range(3):
                 for i in range(2):
                     places[g, i] += weight[g, k] * where[index[g, k], i]
-        seen = np.zeros((6, height * width), np.float32)
-        _look(rgb[b : b + 1], normal[b : b + 1], scale, shift, places, turn[b], seen)
-        unwrapped = seen.reshape((6, height, width))
-        if len(rgb):
-            _relative(unwrapped, dark)
+        unwrapped = _seen(
+            rgb[b : b + 1], normal[b : b + 1], scale, shift, places, turn[b], dark, tiles.shape[2]
+        )
         for place in range(b, len(tiles), batch):
             if place > b:
                 _mirror(unwrapped)
@@ -113,11 +111,7 @@ def look_through(
     for b in prange(batch):
         where = np.empty((len(places), 2), np.float32)
         _project(places, turn[b], pose[b], nearest, where)
-        seen = np.zeros((6, len(places)), np.float32)
-        _look(rgb[b : b + 1], normal[b : b + 1], scale, shift, where, turn[b], seen)
-        framed = seen.reshape((6, TILE * tiles.shape[1], TILE * tiles.shape[2]))
-        if len(rgb):
-            _relative(framed, dark)
+        framed = _seen(rgb[b : b + 1], normal[b : b + 1], scale, shift, where, turn[b], dark, tiles.shape[2])
         for place in range(b, len(tiles), batch):
             if place > b:
                 _mirror(framed)
@@ -162,8 +156,14 @@ def _project(points: Any, turn: Any, pose: Any, nearest: Any, where: Any) -> Non
 
 
 @part
-def _look(rgb: Any, normal: Any, scale: Any, shift: Any, where: Any, turn: Any, seen: Any) -> None:
-    """One picture of each modality, (1, 3, H, W), or none, at places (G, 2): seen (6, G), zeros for none."""
+def _seen(
+    rgb: Any, normal: Any, scale: Any, shift: Any, where: Any, turn: Any, dark: Any, across: Any
+) -> Any:
+    """One picture of each modality, (1, 3, H, W), or none, at places (G, 2), ``across`` tiles a row: (6, h, w).
+
+    Zeros for none; colours relative to their mean and spread.
+    """
+    seen = np.zeros((6, len(where)), np.float32)
     for g in range(len(where)):
         x, y = where[g, 0], where[g, 1]
         if len(rgb):
@@ -171,6 +171,11 @@ def _look(rgb: Any, normal: Any, scale: Any, shift: Any, where: Any, turn: Any, 
         if len(normal):
             _sample(normal[0], x, y, scale[1], shift[1], seen[3:, g])
             _turn_back(turn, seen[3:, g])
+    width = TILE * across
+    made = seen.reshape((6, len(where) // width, width))
+    if len(rgb):
+        _relative(made, dark)
+    return made
 
 
 @part
@@ -215,7 +220,7 @@ def _relative(pictures: Any, dark: Any) -> None:
 
 @part
 def _mirror(pictures: Any) -> None:
-    """(6, h, w) left to right, and x of the normals; in place."""
+    """(6, h, w), of an even width, left to right, and x of the normals; in place."""
     width = pictures.shape[2]
     for c in range(6):
         sign = np.float32(-1 if c == 3 else 1)
