@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ from omote.animation.limits import check_size, longest_side, reduced
 from omote.animation.plan import Job
 from omote.animation.portrait_drivers import Leader, fit_to_faces, open_leaders
 from omote.animation.portrait_moments import Shown, choose_moments
+from omote.animation.stamps import key_of
+from omote.animation.unfinished import Unfinished
 from omote.animation.writing import Animated, write_frames
 
 if TYPE_CHECKING:
     from omote.drive.liveportrait.pipeline import LivePortrait
-    from omote.drive.liveportrait.sources import PhotoSource, VideoSource
+    from omote.drive.liveportrait.sources import Keep, PhotoSource, VideoSource
 
 Picture = NDArray[np.uint8]
 
@@ -48,16 +51,19 @@ def animate_portrait(job: Job, place: Path, progress: Progress) -> Animated:
     leaders = open_leaders(job, engine, progress)
     dealt = fit_to_faces(leaders, len(source.faces))
     shown = choose_moments(job, engine, source, [leader.take for leader in dealt])
-    return write_frames(
-        job,
-        place,
-        _frames(job, engine, source, leaders, shown),
-        shown.times,
-        faces=len(source.faces),
-        sound=_sound(job, leaders, source),
-        progress=progress,
-        held=shown.held_stretches,
-    )
+    key = key_of({**job.facts(), **engine.marks})
+    with Unfinished(job.output, key, anew=job.options.overwrite) as unfinished:
+        made = write_frames(
+            job,
+            place,
+            _frames(job, engine, source, leaders, shown, unfinished),
+            shown.times,
+            faces=len(source.faces),
+            sound=_sound(job, leaders, source),
+            progress=progress,
+            held=shown.held_stretches,
+        )
+    return replace(made, resumed=unfinished.found)
 
 
 def _source(job: Job, engine: LivePortrait, progress: Progress) -> PhotoSource | VideoSource:
@@ -85,6 +91,7 @@ def _frames(
     source: PhotoSource | VideoSource,
     leaders: Sequence[Leader],
     shown: Shown,
+    keep: Keep,
 ) -> Generator[tuple[Picture, float], None, None]:
     """(frame as it is shown, seconds from the first one), streamed."""
     from omote.animation.portrait_compare import Panels
@@ -96,7 +103,7 @@ def _frames(
             photo = source.picture if isinstance(source, PhotoSource) else None
             panels = stack.enter_context(Panels(photo, leaders[0] if leaders else None))
         mark = signing.visible_mark() if job.options.visible_mark else None
-        pictures = engine.frames(source, shown.moved, shown.numbers)
+        pictures = engine.frames(source, shown.moved, shown.numbers, keep)
         for number, time, frame in zip(shown.numbers, shown.times, pictures, strict=True):
             if panels is not None:
                 frame = panels.join(frame, float(shown.moments[number]))

@@ -39,6 +39,7 @@ class Animated:
         rate: frames rendered and encoded a second, without capture and preparation.
         held: stretches (first, last) of its frames in which driver or source shows no face: they hold the motion
             before. Told by the engine liveportrait.
+        resumed: pictures of faces that an interrupted run had drawn. Told by the engine liveportrait.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Animated:
     seconds: float
     rate: float
     held: tuple[tuple[int, int], ...] = ()
+    resumed: int = 0
 
 
 def write_frames(

@@ -33,7 +33,7 @@ class AnimateArgs:
     JSON or .npz; for --engine liveportrait a motion template (.pkl), too. The name of the output decides what is
     made: .mp4, .mov, .mkv, .webm; .gif, .webp, .apng (they repeat for ever); .png, .jpg (one frame: where the face
     moves most, or --frame, --time, --strip); without a suffix a folder of PNG frames. Results carry Content
-    Credentials which say that they are synthetic.
+    Credentials which say that they are synthetic. liveportrait goes on where it was when it is interrupted.
 
     Examples:
       omote animate me.jpg talk.mp4
@@ -255,6 +255,8 @@ def _tell(photo: Path, made: Animated) -> None:
         console.say(f"{photo.name}: animated in {made.seconds:.1f} s ({facts})")
     else:
         console.say(f"{photo.name}: animated in {made.seconds:.1f} s")
+    if made.resumed and made.status != "complete":
+        console.note(f"omote: note: {made.resumed} faces were there from a run that was interrupted")
     if made.held:
         spans = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in made.held)
         console.note(f"omote: note: no face in frames {spans} of the result; they hold the motion before")
