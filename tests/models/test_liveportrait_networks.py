@@ -23,7 +23,7 @@ from omote.models.liveportrait import (
     SpadeGenerator,
     WarpingModule,
 )
-from omote.models.liveportrait.blocks import to_map, to_volume
+from omote.models.liveportrait.blocks import ShallowConv3d, to_map, to_volume
 from omote.models.liveportrait.generator import SpectralConv2d
 from omote.models.liveportrait.warping import candidate_motions, identity_grid
 
@@ -63,6 +63,21 @@ def test_the_tensors_are_the_published_ones(shared_dir: Path, name: str) -> None
     ]
     assert own == published["tensors"]
     assert sum(p.numel() for p in network.parameters()) == published["parameters"]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4, 5])
+def test_depths_as_channels_give_the_same_convolution_and_gradients(depth: int) -> None:
+    torch.manual_seed(depth)
+    layer, volumes = ShallowConv3d(3, 2, 7), torch.randn(2, 3, depth, 5, 6, requires_grad=True)
+    found = []
+    for made in (layer(volumes), nn.functional.conv3d(volumes, layer.weight, layer.bias, padding=3)):
+        made.square().sum().backward()
+        assert volumes.grad is not None
+        assert layer.weight.grad is not None
+        found.append((made.detach(), volumes.grad.clone(), layer.weight.grad.clone()))
+        volumes.grad = layer.weight.grad = None
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_whole_portrait_moves_through_small_networks(nets: LivePortraitNets) -> None:

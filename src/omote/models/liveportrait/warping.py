@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from omote.checks import check_shape
 from omote.errors import InputError
-from omote.models.liveportrait.blocks import DownBlock3d, SameBlock2d, UpBlock3d, to_map
+from omote.models.liveportrait.blocks import DownBlock3d, SameBlock2d, ShallowConv3d, UpBlock3d, to_map
 from omote.models.liveportrait.config import DenseMotionConfig, WarpingConfig
 
 _HEATMAP_VARIANCE = 0.01
@@ -107,7 +107,7 @@ class DenseMotionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.hourglass = Hourglass(config, in_channels=(num_kp + 1) * (config.compress + 1))
-        self.mask = nn.Conv3d(self.hourglass.out_channels, num_kp + 1, 7, padding=3)
+        self.mask = ShallowConv3d(self.hourglass.out_channels, num_kp + 1, 7)
         self.compress = nn.Conv3d(feature_channel, config.compress, 1)
         self.norm = nn.BatchNorm3d(config.compress)
         self.occlusion = (

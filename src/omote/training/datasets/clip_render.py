@@ -26,10 +26,10 @@ Chance = np.random.Generator
 
 _KEYS_APART = 3
 """Frames between two expressions; what lies between them is blended."""
-_TURN = np.radians((7.0, 14.0, 6.0))
+_TURN = np.radians((10.0, 22.0, 9.0))
 """Standard deviations of pitch, yaw and roll."""
 _MOST_TURN = 2.2
-_SHIFT = (0.010, 0.008, 0.02)  # metres
+_SHIFT = (0.020, 0.016, 0.06)  # metres
 
 
 @dataclass(frozen=True)
