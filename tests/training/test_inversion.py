@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from tests.training.few_controls import FewControls
 from torch import Tensor
 
 from omote.cli import main
+from omote.commands.train import TrainInversionArgs
 from omote.controls import Control, ControlSpace
 from omote.errors import FormatError, InputError, WeightsError
 from omote.models.inversion import InversionConfig, InversionNet, load_checkpoint, read_description
 from omote.models.inversion.mesh import USUAL_POSE, Belief
 from omote.rigs.surface_points import face_points
+from omote.rigs.symmetry import symmetry_note
 from omote.training.curves import Log
 from omote.training.datasets.shards import DatasetInfo, array_bytes, write_info, write_shard
 from omote.training.datasets.synthetic import SynthOptions, make_shard
@@ -219,6 +222,40 @@ def test_shards_are_read_ahead_and_listed_anew(tmp_path: Path) -> None:
     (tmp_path / "shard-000002.tar").write_bytes((tmp_path / "shard-000000.tar").read_bytes())
     assert len(list(made.batches(1, 0, 0, 1))) == 2
     assert sum(len(b["controls"]) for b in made.validation()) == 8
+
+
+@pytest.mark.parametrize("one_sided", [(), ("smirk",)])
+def test_pictures_are_mirrored_where_the_rig_is_symmetric(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_sided: tuple[str, ...]
+) -> None:
+    write_data(tmp_path, 16)
+    asked: list[dict[str, Any]] = []
+
+    def data(folders: Any, store: Any, **options: Any) -> SimpleNamespace:
+        asked.append(options)
+        return SimpleNamespace()
+
+    monkeypatch.setattr("omote.training.datasets.loader.InversionData", data)
+    monkeypatch.setattr("omote.training.inversion.asymmetric_controls", lambda rig: one_sided)
+    made = stored(tmp_path)
+    made.samples("train", 0)
+    made.samples("validation", 0)
+    assert [options["space"] for options in asked] == [None if one_sided else SPACE, None]
+
+
+@pytest.mark.parametrize("one_sided", [(), ("smirk",)])
+def test_the_shipped_preset_reads_both_ways_where_the_rig_is_symmetric(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    one_sided: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr("omote.rigs.symmetry.asymmetric_controls", lambda rig: one_sided)
+    monkeypatch.setattr("omote.rigs.surface_points.face_points", lambda rig: range(40))
+    made = TrainInversionArgs((), tmp_path, preset="shipped")._network(TwoRig())  # type: ignore[arg-type]
+    assert made.both_ways == (not one_sided)
+    told = capsys.readouterr().err
+    assert told == ("" if not one_sided else f"omote: note: {symmetry_note(one_sided)}\n")
 
 
 def test_bad_data_are_refused(tmp_path: Path) -> None:

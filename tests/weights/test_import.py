@@ -282,6 +282,16 @@ def load_set_partly(key: str) -> dict[str, torch.Tensor]:
     return load_safetensors(cache_dir() / f"weights/small/{key}.safetensors")
 
 
+def test_what_omote_trained_is_not_taken_for_what_was_published(official: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(official, tmp_path / "all" / "run" / "liveportrait")
+    for folder in {path.parent for path in run.rglob("*") if path.is_file()}:
+        (folder / "omote.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"holds networks that Omote trained.*--weights"):
+        import_files(tmp_path / "all")
+    shutil.copytree(official, tmp_path / "all" / "published")
+    assert all("published" in str(entry.source) for entry in import_files(tmp_path / "all") if entry.source)
+
+
 def test_what_the_networks_do_not_expect_is_refused_and_the_rest_goes_on(official: Path) -> None:
     def check(name: str, key: str, held: dict[str, Any]) -> None:
         if (name, key) == ("small", "body"):

@@ -138,13 +138,20 @@ class TrainInversionArgs:
     def _network(self, rig: Rig) -> InversionConfig:
         from omote.models.inversion import MODALITIES, InversionConfig
         from omote.rigs.surface_points import face_points
+        from omote.rigs.symmetry import asymmetric_controls, symmetry_note
 
         if self.preset == "paper":
             config = InversionConfig.paper(rig.space, rig.name)
         else:
-            points = len(face_points(rig))
+            points, one_sided = len(face_points(rig)), asymmetric_controls(rig)
+            if one_sided and not self.training.json:
+                console.note(f"omote: note: {symmetry_note(one_sided)}")
             config = InversionConfig.shipped(
-                rig.space, rig.name, identity=len(rig.identity_space), points=points
+                rig.space,
+                rig.name,
+                identity=len(rig.identity_space),
+                points=points,
+                mirrors=not one_sided,
             )
         changes: dict[str, Any] = {
             name: getattr(self, name)

@@ -27,6 +27,7 @@ from omote.models.inversion import (
     load_pretrained,
     save_checkpoint,
 )
+from omote.rigs.symmetry import asymmetric_controls
 from omote.training.datasets.crops import CropStore
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
@@ -276,6 +277,10 @@ class InversionTask:
                 raise batch
             yield batch
 
+    @cached_property
+    def _mirrors(self) -> bool:
+        return not asymmetric_controls(self.rig)
+
     def _stored(self, split: str, epoch: int) -> Iterable[dict[str, Any]]:
         from omote.training.datasets.loader import InversionData
 
@@ -287,7 +292,7 @@ class InversionTask:
             self._store,
             split="all" if apart else split,
             augment=options.augment and train,
-            space=self.rig.space,
+            space=self.rig.space if train and self._mirrors else None,
             identity_mirror=None if mirror is None else mirror.cpu().numpy(),
             seed=options.seed,
         )

@@ -25,6 +25,8 @@ Step = Callable[[str, int, int], None]
 _MOST_FILES = 200_000
 _GROWTH = 4
 _SLACK = 1 << 20
+_OURS = "omote.json"
+"""Beside networks that `omote train` saved: they have the published names and are not the published ones."""
 
 _Slot = tuple[WeightSet, SetFile]
 Status = Literal["imported", "already here", "missing", "refused"]
@@ -74,7 +76,7 @@ def import_files(
     """Take model files out of a folder, or a single file, into the cache.
 
     Files are recognised by their published paths, or by their names anywhere below the folder; links to files are
-    followed, links to folders are not. A refused file does not stop the others.
+    followed, links to folders are not. A refused file does not stop the others. What Omote trained is passed over.
 
     Args:
         place: the folder or file.
@@ -93,6 +95,11 @@ def import_files(
     wanted = [get_set(name) for name in names]
     allowed = {slot for known in wanted for slot in files_of(known)} or None
     found = _find(place, allowed)
+    if not found and (ours := _trained_here(place)) is not None:
+        remedy = (
+            f"Name their folder where they are used: omote animate --engine liveportrait --weights {ours}"
+        )
+        raise WeightsError("holds networks that Omote trained, not published ones", where=ours, remedy=remedy)
     if not found:
         filenames = ", ".join(dict.fromkeys(origin.filename for _, _, origin in _forms()))
         raise WeightsError(
@@ -208,11 +215,18 @@ def _find(place: Path, allowed: set[_Slot] | None) -> dict[_Slot, _Found]:
     best: dict[_Slot, _Found] = {}
     forms = list(_forms())
     for path in _walk(place):
+        if (path.parent / _OURS).is_file():
+            continue
         for found in _recognise(path, forms, allowed):
             slot = (found.owner, found.file)
             if slot not in best or found.rank < best[slot].rank:
                 best[slot] = found
     return best
+
+
+def _trained_here(place: Path) -> Path | None:
+    """The first folder of networks that Omote trained."""
+    return next((path.parent for path in _walk(place) if (path.parent / _OURS).is_file()), None)
 
 
 def _forms() -> Iterator[tuple[WeightSet, SetFile, Origin]]:

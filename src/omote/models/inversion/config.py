@@ -208,7 +208,13 @@ class InversionConfig:
 
     @classmethod
     def shipped(
-        cls, space: ControlSpace, rig: str, *, identity: int, points: int = MESH_POINTS
+        cls,
+        space: ControlSpace,
+        rig: str,
+        *,
+        identity: int,
+        points: int = MESH_POINTS,
+        mirrors: bool = True,
     ) -> InversionConfig:
         """The network that ships: finds the mesh in 128 px crops, then reads the unwrapped face and both eyes.
 
@@ -217,6 +223,7 @@ class InversionConfig:
             rig: its name.
             identity: coefficients of its identity.
             points: that `omote.rigs.surface_points.face_points` finds on it.
+            mirrors: whether it is the same in a mirror (`omote.rigs.symmetry`).
         """
         eyes = tuple(name for name in space.names if _is_of_eyes(name))
         return replace(
@@ -230,7 +237,7 @@ class InversionConfig:
             grid=(112, 96),
             grid_axes=512,
             window=(72, 96),
-            both_ways=True,
+            both_ways=mirrors,
             eye_branch=bool(eyes),
             eye_controls=eyes,
             agreed=tuple(name for name in eyes if "tighten" in name.lower() or "squint" in name.lower()),
