@@ -11,6 +11,7 @@ import torch
 from tests.models.small_networks import small_unwrapped
 from tools.inversion.unwrapped import (
     HIDDEN,
+    PICTURES,
     Asides,
     Feed,
     as_images,
@@ -115,7 +116,7 @@ def test_a_feed_varies_samples_but_keeps_each_together(rig: FacsRig) -> None:
     shard["eyes"][:, 0, ..., 4] = 7
     shard["state"], shard["truth"] = np.zeros((2, 200, count), np.float32)
     shard["truth"][:, brow[0]] = np.arange(200)
-    batch = Feed([shard], mirror, 0).ready.get()
+    batch = Feed([shard], PICTURES, mirror, 0).ready.get()
     mirrored = batch["truth"][:, brow[1]] > batch["truth"][:, brow[0]]
     assert 0.3 < mirrored.mean() < 0.7
     number = batch["truth"][:, brow].max(1)
@@ -125,6 +126,12 @@ def test_a_feed_varies_samples_but_keeps_each_together(rig: FacsRig) -> None:
         assert (np.median(shown, 1) == number)[number > 0].mean() > 0.8  # but for patches
     known, first = number > 0, np.median(batch["eyes"][:, 0, ..., 4], (1, 2))
     assert np.array_equal((first == 7)[known], ~mirrored[known])
+    alone = Feed([shard], ("eyes",), mirror, 0).ready.get()
+    assert set(alone) == {"eyes", "state", "truth"}
+    turned = alone["truth"][:, brow[1]] > alone["truth"][:, brow[0]]
+    known = alone["truth"][:, brow].max(1) > 0
+    first = np.median(alone["eyes"][:, 0, ..., 4], (1, 2))
+    assert np.array_equal((first == 7)[known], ~turned[known])
 
 
 def test_looks_are_stored_once_and_can_be_read(rig: FacsRig, tmp_path: Path) -> None:
@@ -144,17 +151,17 @@ def test_looks_are_stored_once_and_can_be_read(rig: FacsRig, tmp_path: Path) -> 
     shard.unlink()
     again = stored(net, CropStore(config, rig), shard, tmp_path, True)
     assert all(np.array_equal(again[part], strayed[part]) for part in strayed)
-    asides = Asides(net.unwrapped)
+    asides = Asides(net.unwrapped, ["window", "eyes"])
     assert read(net.unwrapped, plain).shape == (4, len(FACS102))
     state, wanted = torch.from_numpy(np.array(plain["state"])), torch.rand(4, len(FACS102))
     first = asides(state, wanted)
-    first[1].backward()
+    first[0].backward()
     assert net.unwrapped is not None
     learned = {name for name, value in net.unwrapped.named_parameters() if value.grad is not None}
     assert learned
     assert all(name.startswith("window.") for name in learned)  # what the window says is its own
     with torch.no_grad():
-        glance(net.unwrapped, plain)
+        glance(net.unwrapped, ["window", "eyes"], plain)
         again = asides(state, wanted)
         assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(first, again, strict=True))
         for gone in ("rgb", "normal"):

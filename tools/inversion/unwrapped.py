@@ -39,6 +39,8 @@ from omote.training.mesh_start import mirror_of
 from omote.training.numerics import pick_precision
 
 PICTURES, NUMBERS = ("seen", "framed", "eyes"), ("state", "truth")
+CROPS = {"window": "framed", "eyes": "eyes"}
+"""What each crop network looks at."""
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
 ASIDE = 0.3
 """How much what the crop networks say by themselves counts in the loss."""
@@ -115,10 +117,13 @@ def as_images(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 class Feed:
-    """Batches of varied samples, made on another thread."""
+    """Batches of varied samples, with some of their pictures, made on another thread."""
 
-    def __init__(self, shards: list[Shard], mirror: tuple[np.ndarray, np.ndarray], seed: int) -> None:
+    def __init__(
+        self, shards: list[Shard], pictures: tuple[str, ...], mirror: tuple[np.ndarray, np.ndarray], seed: int
+    ) -> None:
         self.shards, self.mirror, self.rng = shards, mirror, np.random.default_rng(seed)
+        self.pictures = pictures
         self.where = np.array([(i, j) for i, shard in enumerate(shards) for j in range(len(shard["truth"]))])
         self.ready: queue.Queue[Shard] = queue.Queue(4)
         threading.Thread(target=self._run, daemon=True).start()
@@ -130,19 +135,22 @@ class Feed:
                 self.ready.put(self._varied(self.where[order[first : first + BATCH]]))
 
     def _varied(self, where: np.ndarray) -> Shard:
-        names = (*PICTURES, *NUMBERS)
+        names = (*self.pictures, *NUMBERS)
         batch = {name: np.stack([self.shards[i][name][j] for i, j in where]) for name in names}
-        batch["eyes"] = np.stack([stray_eyes(eyes, self.rng) for eyes in batch["eyes"]])
         mirrored = self.rng.random(len(where)) < 0.5
-        for name in ("seen", "framed"):
+        for name in self.pictures:
+            if name == "eyes":
+                strayed = np.stack([stray_eyes(eyes, self.rng) for eyes in batch[name]])
+                strayed[mirrored] = strayed[mirrored][:, ::-1]
+                batch[name] = strayed
+                continue
             if self.rng.random() < 0.5:
                 batch[name] = np.roll(batch[name], self.rng.integers(-1, 2, 2), (1, 2))
             turned = batch[name][mirrored][:, :, ::-1].copy()
             turned[..., 3] = 255 - turned[..., 3]  # x of the normals
             batch[name][mirrored] = turned
             hide(batch[name], self.rng)
-        tone([batch[name] for name in PICTURES], self.rng)
-        batch["eyes"][mirrored] = batch["eyes"][mirrored][:, ::-1]
+        tone([batch[name] for name in self.pictures], self.rng)
         for name in NUMBERS:
             batch[name][mirrored] = batch[name][mirrored][:, self.mirror[0]] * self.mirror[1]
         return batch
@@ -183,25 +191,27 @@ def read(reader: Any, batch: Shard, gone: str | None = None) -> torch.Tensor:
     return found
 
 
-def glance(reader: Any, batch: Shard, gone: str | None = None) -> None:
-    """Let the crop networks alone look, for `Asides`."""
-    framed, eyes = shown(batch, ("framed", "eyes"), gone)
-    with autocast():
-        reader.window(reader._whole(framed))
-        reader.eyes(reader._whole({name: crops.flatten(0, 1) for name, crops in eyes.items()}))
+def glance(reader: Any, names: list[str], batch: Shard, gone: str | None = None) -> None:
+    """Let crop networks look without the rest, for `Asides`."""
+    for name in names:
+        (crops,) = shown(batch, (CROPS[name],), gone)
+        if name == "eyes":
+            crops = {kind: both.flatten(0, 1) for kind, both in crops.items()}
+        with autocast():
+            getattr(reader, name)(reader._whole(crops))
 
 
 class Asides(torch.nn.Module):
-    """What each crop network of a reader says by itself, with the pose."""
+    """What some of a reader's crop networks say by themselves, with the pose."""
 
-    def __init__(self, reader: Any) -> None:
+    def __init__(self, reader: Any, names: list[str]) -> None:
         super().__init__()
         self.heard: dict[str, torch.Tensor] = {}
         self.layers = torch.nn.ModuleDict()
         self.controls = {"eyes": reader.eye_index, "window": torch.arange(reader.face.last.out_features)}
-        for name, crops in (("eyes", 2), ("window", 1)):
+        for name in names:
             net = getattr(reader, name)
-            width = crops * net.project.out_features + len(POSE)
+            width = (2 if name == "eyes" else 1) * net.project.out_features + len(POSE)
             self.layers[name] = torch.nn.Linear(width, len(self.controls[name]))
             net.register_forward_hook(lambda _, __, made, name=name: self.heard.update({name: made}))
 
@@ -274,13 +284,17 @@ def main() -> None:
         folder.name: [stored(net, store, shard, options.store, False) for shard in complete_shards(folder)]
         for folder in options.validate_on
     }
-    feed, weight = Feed(training, mirror_of(rig), options.seed), precision(training, count)
+    names = [name for name in CROPS if name not in options.frozen]
+    whole = options.alone < options.minutes
+    pictures = PICTURES if whole else tuple(CROPS[name] for name in names)
+    feed = Feed(training, pictures, mirror_of(rig), options.seed)
+    weight = precision(training, count)
     print(f"{len(feed.where)} samples", flush=True)
     reader = net.unwrapped.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(reader)
     for name in options.frozen:
         reader.get_submodule(name).requires_grad_(False)
-    asides = Asides(reader)
+    asides = Asides(reader, names)
     learned = [part for part in (*reader.parameters(), *asides.parameters()) if part.requires_grad]
     optimiser = torch.optim.AdamW(learned, lr=options.lr, weight_decay=0.02)
     rng, began, losses, step, told = np.random.default_rng(options.seed), time.monotonic(), [], 0, 0.0
@@ -294,11 +308,11 @@ def main() -> None:
         wanted = torch.from_numpy(batch["truth"][:, :count]) * CONTROL_SPREAD
         alone = spent < options.alone
         if alone:
-            glance(reader, batch, gone)
+            glance(reader, names, batch, gone)
         error = torch.zeros(count) if alone else (read(reader, batch, gone) - wanted).square().mean(0)
         more = asides(torch.from_numpy(batch["state"]), wanted)
         optimiser.zero_grad()
-        (10 * ((error * weight).mean() + ASIDE * torch.stack(more).sum())).backward()
+        (10 * ((error * weight).mean() + ASIDE * sum(more))).backward()
         optimiser.step()
         step += 1
         if gone is None:
@@ -310,7 +324,8 @@ def main() -> None:
             told = spent
             net.unwrapped = average
             save_checkpoint(options.output, net)
-            found = {name: validate(net, average, shards) for name, shards in held_out.items()}
+            # What is not trained yet does not know what to make of crop networks that are.
+            found = "" if alone else {name: validate(net, average, part) for name, part in held_out.items()}
             lost = " ".join(f"{value:.5f}" for value in np.mean(losses[-200:], 0))
             print(f"{spent:.0f} min, {step} steps, losses {lost}, {found}", flush=True)
     net.unwrapped = average
