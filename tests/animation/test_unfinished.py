@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from tests.drive.liveportrait_small import SourceRenderer
 
-from omote.animation import unfinished
+from omote.animation import signing, unfinished
 from omote.animation.unfinished import Unfinished
 from omote.cli import main
+from omote.drive.liveportrait import networks
 from omote.errors import OutputError
 from omote.media import open_video
 
@@ -40,8 +42,8 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     return raised
 
 
-def kept(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob(".*unfinished/*"))
+def kept(folder: Path) -> int:
+    return len(list(folder.glob(".*unfinished/*")))
 
 
 @pytest.mark.parametrize("source", ["photo", "clip"])
@@ -57,53 +59,70 @@ def test_a_second_run_draws_what_is_missing_alone(
     portrait, out = request.getfixturevalue(source), tmp_path / "out"
     whole = make(portrait, template, out / "whole.mp4", batch=2)
     drawn = sum(portraits[-1].batches)
-    assert (whole.resumed, kept(out)) == (0, [])
+    assert (whole.resumed, kept(out)) == (0, 0)
     interrupted.append(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         make(portrait, template, out / "a.mp4", batch=2)
     before = sum(portraits[-1].batches)
-    assert kept(out) == [*(f"{n:06d}.png" for n in range(before)), "key"]
+    assert kept(out) == before
     assert not (out / "a.mp4").exists()
     interrupted.clear()
-    made = make(portrait, template, out / "a.mp4", batch=2)
+    made = make(portrait, template, out / "a.mp4", batch=2, overwrite=True)
     assert (made.frames, made.resumed) == (whole.frames, before)
     assert sum(portraits[-1].batches) == drawn - before
-    assert kept(out) == []
+    assert kept(out) == 0
     pairs = zip(open_video(whole.path), open_video(made.path), strict=True)
     assert all(one == other and (a == b).all() for (one, a), (other, b) in pairs)
+    again = make(portrait, template, out / "a.mp4", batch=2, overwrite=False)
+    assert (again.status, again.resumed) == ("animated", 0), (
+        "another request, and nothing is left to go on from"
+    )
 
 
-def test_another_request_and_overwrite_begin_anew(
+def test_only_what_would_be_drawn_alike_is_taken(
     photo: Path,
     template: Path,
     tmp_path: Path,
     portraits: list[SourceRenderer],
     interrupted: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for options in ({"smooth": 0.1}, {"overwrite": True}):
+    def interrupt() -> None:
         interrupted[:] = [SystemExit(143)]
         with pytest.raises(SystemExit):
             make(photo, template, tmp_path / "a.mp4", batch=2)
-        assert len(kept(tmp_path)) == 5
         interrupted.clear()
-        assert make(photo, template, tmp_path / "a.mp4", batch=2, **options).resumed == 0
-        assert sum(portraits[-1].batches) == 6
-        assert kept(tmp_path) == []
-        (tmp_path / "a.mp4").unlink()
+
+    for options, there in (({"compare": True}, 4), ({"strength": 2.0}, 0)):
+        interrupt()
+        assert make(photo, template, tmp_path / "a.mp4", batch=2, **options).resumed == there
+        assert kept(tmp_path) == 0
+    interrupt()
+    monkeypatch.setattr(networks, "check_weights", lambda weights: "trained on")
+    assert make(photo, template, tmp_path / "a.mp4", batch=2).resumed == 0
 
 
-def test_an_error_of_ours_leaves_nothing_and_a_fault_leaves_what_was_drawn(
+@pytest.mark.parametrize(
+    "error", [OutputError("the disk is full"), RuntimeError("a fault"), KeyboardInterrupt()]
+)
+def test_what_was_drawn_stays_until_the_output_is_complete(
     photo: Path,
     template: Path,
     tmp_path: Path,
     portraits: list[SourceRenderer],
-    interrupted: list[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
 ) -> None:
-    for error, left in ((OutputError("the disk is full"), 0), (RuntimeError("a fault"), 5)):
-        interrupted[:] = [error]
+    def fail(*given: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signing, "sign", fail)
         with pytest.raises(type(error)):
-            make(photo, template, tmp_path / "a.mp4", batch=2)
-        assert len(kept(tmp_path)) == left
+            make(photo, template, tmp_path / "a.mp4", batch=2, credentials=True)
+    assert kept(tmp_path) == 6
+    assert make(photo, template, tmp_path / "a.mp4", batch=2).resumed == 6
+    assert (portraits[-1].batches, kept(tmp_path)) == ([], 0)
 
 
 def test_the_command_tells_what_was_there(
@@ -121,49 +140,55 @@ def test_the_command_tells_what_was_there(
     interrupted.clear()
     capsys.readouterr()
     assert main(words) == 0
-    assert "4 faces were there from a run that was interrupted" in capsys.readouterr().err
+    assert "an interrupted run had drawn 4 pictures of faces" in capsys.readouterr().err
     assert main(words) == 0
     assert "interrupted" not in capsys.readouterr().err, "it is complete now"
 
 
-def asked_and_interrupted(keep: Unfinished, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    found = []
+def ask(keep: Unfinished, names: Sequence[str], *levels: int) -> tuple[NDArray[np.uint8], bool]:
+    """Each picture of one level; and whether they had to be made."""
+    made = []
 
-    def work() -> None:
-        with keep:
-            found.append(keep(len(pictures), lambda: pictures))
-            raise KeyboardInterrupt
+    def make_them() -> NDArray[np.uint8]:
+        made.append(True)
+        return np.stack([np.full((8, 8, 3), level, np.uint8) for level in levels])
 
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    return found[0]
+    return keep(names, make_them)[:, 0, 0, 0], bool(made)
 
 
-def test_damaged_pictures_are_drawn_again_and_quick_ones_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    keep = Unfinished(tmp_path / "a.mp4", "k")
-    assert (asked_and_interrupted(keep, pictures) == pictures).all()
-    keep = Unfinished(tmp_path / "a.mp4", "k")
-    assert (asked_and_interrupted(keep, 0 * pictures) == pictures).all()
-    assert keep.found == 3
-    (keep.folder / "000001.png").write_bytes(b"\x89PNG damaged")
-    with Unfinished(tmp_path / "a.mp4", "k") as keep:
-        assert (keep(3, lambda: 0 * pictures) == 0).all()
-        assert keep.found == 0
+def test_pictures_are_found_by_name_and_maker(tmp_path: Path) -> None:
+    names, place = ("a", "b", "c"), tmp_path / "a.mp4"
+    assert ask(Unfinished(place, "net"), names, 1, 2, 3)[1]
+    keep = Unfinished(place, "net")
+    found, made = ask(keep, ("c", "a"), 0, 0)
+    assert (found.tolist(), made, keep.found) == ([3, 1], False, 2)
+    assert ask(keep, ("a", "d"), 1, 4)[1], "one of them is missing"
+    assert ask(Unfinished(place, "another net"), names, 1, 2, 3)[1]
+    assert ask(Unfinished(tmp_path / "b.mp4", "net"), names, 1, 2, 3)[1]
+    keep.drop()
     assert not keep.folder.exists()
-    monkeypatch.setattr(unfinished, "WORTH_S", 60.0)
-    with Unfinished(tmp_path / "a.mp4", "k") as keep:
-        keep(3, lambda: pictures)
+    assert ask(keep, names, 1, 2, 3)[1]
+
+
+def test_damaged_pictures_are_made_again(tmp_path: Path) -> None:
+    keep = Unfinished(tmp_path / "a.mp4")
+    ask(keep, ("a",), 1)
+    (picture,) = keep.folder.iterdir()
+    picture.write_bytes(picture.read_bytes()[:30])
+    assert ask(keep, ("a",), 7)[1]
+    assert ask(keep, ("a",), 0)[0].tolist() == [7]
+
+
+def test_what_is_quick_or_has_no_room_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = Unfinished(tmp_path / "a.mp4")
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished, "WORTH_S", 60.0)
+        ask(keep, ("a",), 1)
         assert not keep.folder.exists()
-
-
-def test_where_nothing_can_be_kept_the_work_goes_on(tmp_path: Path) -> None:
-    pictures = np.zeros((1, 8, 8, 3), np.uint8)
-    with Unfinished(tmp_path / "a.mp4", "k") as keep:
-        keep(1, lambda: pictures)
-        shutil.rmtree(keep.folder)
-        keep.folder.write_text("in the way")
-        assert (keep(1, lambda: pictures + 7) == 7).all()
-        assert (keep(1, lambda: pictures + 8) == 8).all()
+    monkeypatch.setattr(unfinished, "_SPARE", shutil.disk_usage(tmp_path).total + 1)
+    assert ask(keep, ("a",), 1)[0].tolist() == [1]
+    assert kept(tmp_path) == 0
+    keep = Unfinished(tmp_path / "b.mp4")
+    keep.folder.write_text("in the way")
+    assert ask(keep, ("a",), 5)[0].tolist() == [5]
+    assert ask(keep, ("a",), 6)[0].tolist() == [6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from omote.drive.liveportrait.networks import Processor, check_weights, choose_p
 from omote.drive.liveportrait.renderer import FastRenderer, PlainRenderer, Renderer, make_renderer
 from omote.errors import InputError, WeightsError
 from omote.models.liveportrait import LivePortraitNets
-from omote.models.liveportrait.checkpoint import DESCRIPTION, save_nets
+from omote.models.liveportrait.checkpoint import save_nets
 from omote.models.processor import multiplies_bfloat16
+from omote.weights.sets import TRAINED_HERE
 
 from .liveportrait_small import SMALL, small_nets
 
@@ -32,7 +34,11 @@ def same(first: LivePortraitNets, second: LivePortraitNets) -> bool:
 
 
 def test_a_folder_of_either_layout_gives_the_networks(folder: Path, tmp_path: Path) -> None:
-    check_weights(folder)
+    before = check_weights(folder)
+    assert check_weights(folder) == before
+    file = folder / "warping_module.safetensors"
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+    assert check_weights(folder) != before, "trained on"
     found = load_nets(folder)
     assert same(found, small_nets(4))
     assert (found.config.input_size, found.config.output_size) == (64, 128)
@@ -43,7 +49,7 @@ def test_a_folder_of_either_layout_gives_the_networks(folder: Path, tmp_path: Pa
         place = official / "liveportrait" / ("retargeting_models" if "retarget" in name else "base_models")
         place.mkdir(parents=True, exist_ok=True)
         torch.save(held, place / f"{name}.pth")
-    (official / DESCRIPTION).write_bytes((folder / DESCRIPTION).read_bytes())
+    (official / TRAINED_HERE).write_bytes((folder / TRAINED_HERE).read_bytes())
     assert same(load_nets(official), small_nets(4))
 
 
@@ -56,7 +62,7 @@ def test_a_file_that_is_missing_is_named(folder: Path) -> None:
 
 
 def test_weights_of_other_sizes_name_the_first_tensor(folder: Path) -> None:
-    (folder / DESCRIPTION).unlink()
+    (folder / TRAINED_HERE).unlink()
     with pytest.raises(
         WeightsError, match=r"appearance_feature_extractor: the tensor .* has shape"
     ) as caught:
@@ -79,7 +85,7 @@ def test_seeded_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "LivePortraitNets", lambda: LivePortraitNets(SMALL))
     assert same(load_nets("seeded:4"), small_nets(4))
     assert not same(load_nets("seeded:5"), small_nets(4))
-    check_weights("seeded:12")
+    assert check_weights("seeded:12") != check_weights("seeded:13")
     for wrong in ("seeded:", "seeded:x", "seeded:-1", "seeded:99999999999"):
         with pytest.raises(InputError, match="is no seed"):
             check_weights(wrong)

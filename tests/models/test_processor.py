@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from omote.models.processor import keep_memory, multiplies_bfloat16
+from omote.models.processor import keep_memory, multiplies_bfloat16, without_denormals
 
 
 @pytest.mark.parametrize(("amx", "avx512"), [(True, True), (False, True), (False, False)])
@@ -27,3 +27,10 @@ def test_memory_is_kept_and_given_back() -> None:
     """Both ways are taken by the same allocator, or by neither."""
     kept = keep_memory()
     assert keep_memory(keep=False) is kept
+
+
+def test_denormals_are_zero_within_the_block_alone() -> None:
+    tiny = torch.full((4,), 1e-30)
+    with without_denormals():
+        assert not (tiny * 1e-12).any()
+    assert bool((tiny * 1e-12).all())

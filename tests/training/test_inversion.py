@@ -226,7 +226,10 @@ def test_shards_are_read_ahead_and_listed_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("one_sided", [(), ("smirk",)])
 def test_pictures_are_mirrored_where_the_rig_is_symmetric(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_sided: tuple[str, ...]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    one_sided: tuple[str, ...],
 ) -> None:
     write_data(tmp_path, 16)
     asked: list[dict[str, Any]] = []
@@ -237,7 +240,9 @@ def test_pictures_are_mirrored_where_the_rig_is_symmetric(
 
     monkeypatch.setattr("omote.training.datasets.loader.InversionData", data)
     monkeypatch.setattr("omote.training.inversion.asymmetric_controls", lambda rig: one_sided)
-    made = stored(tmp_path)
+    with caplog.at_level("WARNING", "omote.training"):
+        made = stored(tmp_path)
+    assert [entry.getMessage() for entry in caplog.records] == [symmetry_note(one_sided)] * bool(one_sided)
     made.samples("train", 0)
     made.samples("validation", 0)
     assert [options["space"] for options in asked] == [None if one_sided else SPACE, None]
@@ -245,17 +250,12 @@ def test_pictures_are_mirrored_where_the_rig_is_symmetric(
 
 @pytest.mark.parametrize("one_sided", [(), ("smirk",)])
 def test_the_shipped_preset_reads_both_ways_where_the_rig_is_symmetric(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    one_sided: tuple[str, ...],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_sided: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("omote.rigs.symmetry.asymmetric_controls", lambda rig: one_sided)
     monkeypatch.setattr("omote.rigs.surface_points.face_points", lambda rig: range(40))
     made = TrainInversionArgs((), tmp_path, preset="shipped")._network(TwoRig())  # type: ignore[arg-type]
     assert made.both_ways == (not one_sided)
-    told = capsys.readouterr().err
-    assert told == ("" if not one_sided else f"omote: note: {symmetry_note(one_sided)}\n")
 
 
 def test_bad_data_are_refused(tmp_path: Path) -> None:

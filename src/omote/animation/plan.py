@@ -26,6 +26,7 @@ class Job:
         kind: which of these.
         options: all else.
         digests: sha256 of the photo, of each driver, and of the file whose sound is taken.
+        weights: what tells the networks from others; "" for an engine without.
     """
 
     photo: Path
@@ -34,6 +35,7 @@ class Job:
     kind: Kind
     options: AnimateOptions
     digests: tuple[str, ...]
+    weights: str = ""
 
     @property
     def driver_names(self) -> list[str]:
@@ -46,7 +48,7 @@ class Job:
 
     def facts(self) -> dict[str, Any]:
         """All that decides the result."""
-        return {"omote": __version__, "inputs": self.digests, **self.options.facts()}
+        return {"omote": __version__, "inputs": self.digests, "files": self.weights, **self.options.facts()}
 
 
 def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: AnimateOptions) -> Job:
@@ -78,12 +80,13 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
     for driver in drivers:
         _check_driver(driver)
     _check_take(drivers, options)
+    weights = ""
     if portrait:
         from omote.animation.portrait_edits import check_edits
         from omote.drive.liveportrait.networks import check_weights
 
         check_edits(drivers, options)
-        check_weights(liveportrait_options(options).weights)
+        weights = check_weights(liveportrait_options(options).weights)
     files = [photo, *(Path(d) for d in drivers if not isinstance(d, Performance))]
     sound = [] if options.sound_from is None else [check_readable(options.sound_from)]
     for made in (output, *([] if options.take is None else [options.take])):
@@ -91,7 +94,7 @@ def plan(photo: Path, drivers: Sequence[DriverLike], output: Path, options: Anim
             raise InputError("would replace what it is made from", where=made, remedy="Choose another name.")
     _check_signature(output, kind, options)
     digests = tuple(digest_of(file) for file in (photo, *drivers, *sound))
-    return Job(photo, tuple(drivers), output, kind, options, digests)
+    return Job(photo, tuple(drivers), output, kind, options, digests, weights)
 
 
 def _told(driver: DriverLike) -> str:

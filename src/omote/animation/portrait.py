@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from omote import __version__
 from omote.animation import signing
 from omote.animation.drivers import Progress
 from omote.animation.engines import liveportrait_options
@@ -18,13 +19,13 @@ from omote.animation.limits import check_size, longest_side, reduced
 from omote.animation.plan import Job
 from omote.animation.portrait_drivers import Leader, fit_to_faces, open_leaders
 from omote.animation.portrait_moments import Shown, choose_moments
-from omote.animation.stamps import key_of
 from omote.animation.unfinished import Unfinished
 from omote.animation.writing import Animated, write_frames
 
 if TYPE_CHECKING:
+    from omote.drive.liveportrait.drawing import Keep
     from omote.drive.liveportrait.pipeline import LivePortrait
-    from omote.drive.liveportrait.sources import Keep, PhotoSource, VideoSource
+    from omote.drive.liveportrait.sources import PhotoSource, VideoSource
 
 Picture = NDArray[np.uint8]
 
@@ -41,7 +42,7 @@ def animate_portrait(job: Job, place: Path, progress: Progress) -> Animated:
         NoFaceError: no face in the source or a driver, or not the one asked for.
         InputError, FormatError, OutputError, WeightsError: as the message says.
     """
-    from omote.drive.liveportrait.networks import load_nets
+    from omote.drive.liveportrait.networks import choose_processor, load_nets
     from omote.drive.liveportrait.pipeline import LivePortrait
 
     options = liveportrait_options(job.options)
@@ -51,18 +52,17 @@ def animate_portrait(job: Job, place: Path, progress: Progress) -> Animated:
     leaders = open_leaders(job, engine, progress)
     dealt = fit_to_faces(leaders, len(source.faces))
     shown = choose_moments(job, engine, source, [leader.take for leader in dealt])
-    key = key_of({**job.facts(), **engine.marks})
-    with Unfinished(job.output, key, anew=job.options.overwrite) as unfinished:
-        made = write_frames(
-            job,
-            place,
-            _frames(job, engine, source, leaders, shown, unfinished),
-            shown.times,
-            faces=len(source.faces),
-            sound=_sound(job, leaders, source),
-            progress=progress,
-            held=shown.held_stretches,
-        )
+    unfinished = Unfinished(job.output, f"{__version__} {job.weights} {choose_processor()}")
+    made = write_frames(
+        job,
+        place,
+        _frames(job, engine, source, leaders, shown, unfinished),
+        shown.times,
+        faces=len(source.faces),
+        sound=_sound(job, leaders, source),
+        progress=progress,
+        held=shown.held_stretches,
+    )
     return replace(made, resumed=unfinished.found)
 
 

@@ -19,6 +19,7 @@ from omote.animation.motions import Motions, choose_faces, deal, motions_of, one
 from omote.animation.options import AnimateOptions
 from omote.animation.plan import Job, plan
 from omote.animation.sinks import staged
+from omote.animation.unfinished import Unfinished
 from omote.animation.writing import Animated, write_frames
 from omote.errors import InputError
 
@@ -61,8 +62,9 @@ def animate(
         return replace(found, seconds=round(clock.monotonic() - began, 3))
     stamps.forget(job.output)
     made = replace(_make(job, progress or _silent), seconds=round(clock.monotonic() - began, 3))
-    kept = {name: value for name, value in asdict(made).items() if name not in ("path", "status")}
+    kept = {name: value for name, value in asdict(made).items() if name not in ("path", "status", "resumed")}
     stamps.remember(job.output, key, kept)
+    Unfinished(job.output).drop()
     return made
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time as clock
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,82 +17,68 @@ from omote.errors import OmoteError
 Picture = NDArray[np.uint8]
 Pictures = NDArray[np.uint8]
 
-WORTH_S = 0.1
-"""Pictures that took longer than this, each, are kept: a GPU makes them sooner than a disk."""
-_KEY = "key"
+WORTH_S = 0.3
+"""Pictures that took longer than this, each, are kept: a GPU makes them sooner than a disk takes them."""
+_SPARE = 1 << 30
+"""Bytes that are left on the disk: the output needs them more."""
 
 
 class Unfinished:
-    """Pictures that took long, in a hidden folder beside the output, by the order in which they are asked for.
+    """Pictures that took long, in a hidden folder beside the output, by all that decides them.
 
-    A context manager. The folder goes when the block ends well or with an error of ours, which the same command would
-    meet again; it stays when the block was interrupted, or the process killed.
+    So it does not matter how another run goes: what it asks for is there, or is made. The folder stays until `drop`,
+    which belongs after the output is complete.
 
     Args:
         output: what is being made.
-        key: of everything that decides the pictures (`omote.animation.stamps.key_of`); others are thrown away.
-        anew: throw away what is there in any case.
+        maker: what makes the pictures: the networks and the processor.
 
     Attributes:
         found: pictures that were there from an interrupted run.
     """
 
-    def __init__(self, output: Path, key: str, *, anew: bool = False) -> None:
+    def __init__(self, output: Path, maker: str = "") -> None:
         self.folder = output.with_name(f".{output.name}.omote-unfinished")
         self.found = 0
-        self._key, self._anew = key, anew
-        self._asked = 0
+        self._maker = hashlib.sha256(maker.encode())
         self._keeps = True
 
-    def __enter__(self) -> Unfinished:
-        if self._anew or self._read_key() != self._key:
-            self._drop()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None or issubclass(kind, OmoteError):
-            self._drop()
-
-    def __call__(self, count: int, make: Callable[[], Pictures]) -> Pictures:
-        """(B, S, S, 3) uint8: the pictures that were kept at these places in the order, or else what ``make`` makes.
+    def __call__(self, names: Sequence[str], make: Callable[[], Pictures]) -> Pictures:
+        """(B, S, S, 3) uint8: the pictures of these names that were kept, or else what ``make`` makes.
 
         Args:
-            count: B, how many that are.
+            names: each tells a picture from all others of the same maker.
             make: called unless all of them are there.
         """
         from omote.media import read_image
 
-        places = [self.folder / f"{self._asked + number:06d}.png" for number in range(count)]
-        self._asked += count
+        places = [self._place(name) for name in names]
         with suppress(OmoteError, ValueError):  # not there, damaged, or of different sizes
             pictures = np.stack([read_image(place) for place in places])
-            self.found += count
+            self.found += len(places)
             return pictures
         began = clock.monotonic()
         made = make()
-        if self._keeps and clock.monotonic() - began > WORTH_S * count:
+        if self._keeps and clock.monotonic() - began > WORTH_S * len(places):
             self._keep(dict(zip(places, made, strict=True)))
         return made
+
+    def drop(self) -> None:
+        """Throw away what was kept."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _place(self, name: str) -> Path:
+        full = self._maker.copy()
+        full.update(name.encode())
+        return self.folder / f"{full.hexdigest()[:32]}.png"
 
     def _keep(self, pictures: Mapping[Path, Picture]) -> None:
         from omote.media import write_image
 
         try:
-            if not self.folder.exists():
-                self.folder.mkdir(parents=True)
-                (self.folder / _KEY).write_text(self._key, encoding="utf-8")
-            for place, picture in pictures.items():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._keeps = shutil.disk_usage(self.folder).free > _SPARE
+            for place, picture in pictures.items() if self._keeps else ():
                 write_image(place, picture)
-        except (OmoteError, OSError):  # a full disk: the output needs the place more
+        except (OmoteError, OSError):
             self._keeps = False
-            self._drop()
-
-    def _read_key(self) -> str | None:
-        with suppress(OSError, ValueError):
-            return (self.folder / _KEY).read_text(encoding="utf-8")
-        return None
-
-    def _drop(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)

@@ -255,8 +255,8 @@ def _tell(photo: Path, made: Animated) -> None:
         console.say(f"{photo.name}: animated in {made.seconds:.1f} s ({facts})")
     else:
         console.say(f"{photo.name}: animated in {made.seconds:.1f} s")
-    if made.resumed and made.status != "complete":
-        console.note(f"omote: note: {made.resumed} faces were there from a run that was interrupted")
+    if made.resumed:
+        console.note(f"omote: note: an interrupted run had drawn {made.resumed} pictures of faces before")
     if made.held:
         spans = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in made.held)
         console.note(f"omote: note: no face in frames {spans} of the result; they hold the motion before")

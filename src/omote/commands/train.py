@@ -138,20 +138,18 @@ class TrainInversionArgs:
     def _network(self, rig: Rig) -> InversionConfig:
         from omote.models.inversion import MODALITIES, InversionConfig
         from omote.rigs.surface_points import face_points
-        from omote.rigs.symmetry import asymmetric_controls, symmetry_note
+        from omote.rigs.symmetry import asymmetric_controls
 
         if self.preset == "paper":
             config = InversionConfig.paper(rig.space, rig.name)
         else:
-            points, one_sided = len(face_points(rig)), asymmetric_controls(rig)
-            if one_sided and not self.training.json:
-                console.note(f"omote: note: {symmetry_note(one_sided)}")
+            points = len(face_points(rig))
             config = InversionConfig.shipped(
                 rig.space,
                 rig.name,
                 identity=len(rig.identity_space),
                 points=points,
-                mirrors=not one_sided,
+                mirrors=not asymmetric_controls(rig),
             )
         changes: dict[str, Any] = {
             name: getattr(self, name)

@@ -11,7 +11,6 @@ _ALIKE = 0.5
 """Cosine between mirrored motion and the motion of mirrored controls from which they count as one: about 1 of pairs, 0
 of a control on one side whose partner is missing."""
 _STILL = 1e-5  # metres, root mean square: what moves less moves nothing
-
 _AT_ONCE = 16
 
 

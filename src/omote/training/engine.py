@@ -134,9 +134,6 @@ class Engine:
         from accelerate import Accelerator
 
         keep_memory()
-        torch.set_flush_denormal(
-            True
-        )  # masks and gradients are full of them: a quarter of LivePortrait's step
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         self.task, self.options, self.folder, self.decisive = task, options, folder, dict(decisive)

@@ -27,7 +27,8 @@ from omote.models.inversion import (
     load_pretrained,
     save_checkpoint,
 )
-from omote.rigs.symmetry import asymmetric_controls
+from omote.models.processor import without_denormals
+from omote.rigs.symmetry import asymmetric_controls, symmetry_note
 from omote.training.datasets.crops import CropStore
 from omote.training.datasets.shards import check_same
 from omote.training.engine import Batch, Engine, EngineOptions, Tell
@@ -148,6 +149,10 @@ class InversionTask:
                     what, where=options.data[0], remedy=f"Make some: omote synth --rig {rig.name}"
                 )
         self.samples = samples or self._stored
+        one_sided = asymmetric_controls(rig)
+        self.mirrors = not one_sided
+        if one_sided and options.augment:
+            logger.warning("%s", symmetry_note(one_sided))
         # Alone, the mesh term must teach the head's turn too; beside the controls' own it would only drown the face.
         turns = (
             [i for i, n in enumerate(rig.space.names) if n.startswith("head_")]
@@ -277,10 +282,6 @@ class InversionTask:
                 raise batch
             yield batch
 
-    @cached_property
-    def _mirrors(self) -> bool:
-        return not asymmetric_controls(self.rig)
-
     def _stored(self, split: str, epoch: int) -> Iterable[dict[str, Any]]:
         from omote.training.datasets.loader import InversionData
 
@@ -292,7 +293,7 @@ class InversionTask:
             self._store,
             split="all" if apart else split,
             augment=options.augment and train,
-            space=self.rig.space if train and self._mirrors else None,
+            space=self.rig.space if train and self.mirrors else None,
             identity_mirror=None if mirror is None else mirror.cpu().numpy(),
             seed=options.seed,
         )
@@ -354,6 +355,7 @@ def make_net(config: InversionConfig, *, seed: int, must_have: bool = False) -> 
     return net
 
 
+@without_denormals()
 def train_inversion(
     net: InversionNet,
     rig: Rig,

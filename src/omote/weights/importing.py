@@ -13,7 +13,7 @@ from omote.errors import WeightsError
 from omote.weights.loading import is_safetensors, load_safetensors, load_torch_checkpoint
 from omote.weights.nesting import flatten, unflatten
 from omote.weights.registry import files_of, get_set, list_not_needed, list_sets, require_commercial
-from omote.weights.sets import NotNeeded, Origin, SetFile, WeightSet
+from omote.weights.sets import TRAINED_HERE, NotNeeded, Origin, SetFile, WeightSet
 from omote.weights.store import Stored, locked, path_of, verify_stored, write
 
 Check = Callable[[str, str, dict[str, Any]], None]
@@ -25,8 +25,6 @@ Step = Callable[[str, int, int], None]
 _MOST_FILES = 200_000
 _GROWTH = 4
 _SLACK = 1 << 20
-_OURS = "omote.json"
-"""Beside networks that `omote train` saved: they have the published names and are not the published ones."""
 
 _Slot = tuple[WeightSet, SetFile]
 Status = Literal["imported", "already here", "missing", "refused"]
@@ -76,7 +74,8 @@ def import_files(
     """Take model files out of a folder, or a single file, into the cache.
 
     Files are recognised by their published paths, or by their names anywhere below the folder; links to files are
-    followed, links to folders are not. A refused file does not stop the others. What Omote trained is passed over.
+    followed, links to folders are not. A refused file does not stop the others. What `omote
+    train liveportrait` saved is passed over.
 
     Args:
         place: the folder or file.
@@ -94,8 +93,8 @@ def import_files(
     """
     wanted = [get_set(name) for name in names]
     allowed = {slot for known in wanted for slot in files_of(known)} or None
-    found = _find(place, allowed)
-    if not found and (ours := _trained_here(place)) is not None:
+    found, ours = _find(place, allowed)
+    if not found and ours is not None:
         remedy = (
             f"Name their folder where they are used: omote animate --engine liveportrait --weights {ours}"
         )
@@ -210,23 +209,20 @@ def _import_one(owner: WeightSet, file: SetFile, found: _Found | None, check: Ch
     return Imported(owner, file, "imported", found.path, stored, published)
 
 
-def _find(place: Path, allowed: set[_Slot] | None) -> dict[_Slot, _Found]:
-    """The best file for each known one."""
+def _find(place: Path, allowed: set[_Slot] | None) -> tuple[dict[_Slot, _Found], Path | None]:
+    """The best file for each known one, and a folder of networks that were trained here, if any was passed over."""
     best: dict[_Slot, _Found] = {}
+    ours = None
     forms = list(_forms())
     for path in _walk(place):
-        if (path.parent / _OURS).is_file():
-            continue
         for found in _recognise(path, forms, allowed):
             slot = (found.owner, found.file)
+            if (path.parent / TRAINED_HERE).is_file():
+                ours = ours or path.parent
+                continue
             if slot not in best or found.rank < best[slot].rank:
                 best[slot] = found
-    return best
-
-
-def _trained_here(place: Path) -> Path | None:
-    """The first folder of networks that Omote trained."""
-    return next((path.parent for path in _walk(place) if (path.parent / _OURS).is_file()), None)
+    return best, ours
 
 
 def _forms() -> Iterator[tuple[WeightSet, SetFile, Origin]]:

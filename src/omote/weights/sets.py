@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 HUB = "https://huggingface.co"
+TRAINED_HERE = "omote.json"
+"""Describes networks that `omote train` saved beside it, by published names though they are not the published ones."""
 
 
 @dataclass(frozen=True)

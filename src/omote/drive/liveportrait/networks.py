@@ -12,11 +12,12 @@ import torch
 
 from omote.errors import InputError, WeightsError
 from omote.models.liveportrait import BASE_FILES, RETARGETING_FILE, LivePortraitConfig, LivePortraitNets
-from omote.models.liveportrait.checkpoint import DESCRIPTION, read_config
+from omote.models.liveportrait.checkpoint import read_config
 from omote.models.processor import multiplies_bfloat16
 from omote.models.seeded import fill_seeded
 from omote.weights import load_safetensors, load_set, load_torch_checkpoint, read_description
 from omote.weights.nesting import unflatten
+from omote.weights.sets import TRAINED_HERE
 
 SEEDED = "seeded:"
 RANDOM_NOTE = "random weights: the result shows the machinery, not a face"
@@ -62,8 +63,8 @@ def is_seeded(weights: str | Path | None) -> bool:
     return isinstance(weights, str) and weights.startswith(SEEDED)
 
 
-def check_weights(weights: str | Path | None) -> None:
-    """Refuse what names no weights, before anything slow begins; files are not opened.
+def check_weights(weights: str | Path | None) -> str:
+    """What tells these weights from others: the seed, or names, sizes and times of their files, which are not opened.
 
     Raises:
         InputError: a seed that is no number.
@@ -72,11 +73,10 @@ def check_weights(weights: str | Path | None) -> None:
     from omote.weights import locate_set
 
     if is_seeded(weights):
-        _seed_of(str(weights))
-    elif weights is None:
-        locate_set("liveportrait")
-    else:
-        _files_in(Path(weights))
+        return f"{SEEDED}{_seed_of(str(weights))}"
+    paths = locate_set("liveportrait") if weights is None else _files_in(Path(weights))
+    facts = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths.values()]
+    return repr(facts)
 
 
 def load_nets(weights: str | Path | None = None) -> LivePortraitNets:
@@ -154,5 +154,5 @@ def _tensors(path: Path) -> Mapping[str, Any]:
 
 
 def _config_in(folder: Path) -> LivePortraitConfig | None:
-    path = folder / DESCRIPTION
+    path = folder / TRAINED_HERE
     return read_config(path) if path.is_file() else None

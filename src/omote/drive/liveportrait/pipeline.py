@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from omote.controls import IMPLICIT21
 from omote.drive.liveportrait.crops import Sizes
+from omote.drive.liveportrait.drawing import Drawing, Keep
 from omote.drive.liveportrait.driving import DrivingTake, take_of_template
 from omote.drive.liveportrait.extraction import (
     Extractor,
@@ -34,7 +35,7 @@ from omote.drive.liveportrait.offsets import Mlps
 from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
 from omote.drive.liveportrait.renderer import Renderer, make_renderer
 from omote.drive.liveportrait.settings import LivePortraitOptions
-from omote.drive.liveportrait.sources import Keep, PhotoSource, VideoSource, always_draw
+from omote.drive.liveportrait.sources import PhotoSource, VideoSource
 from omote.drive.liveportrait.template import template_of
 from omote.drive.liveportrait.tracking import Choice
 from omote.errors import InputError
@@ -182,7 +183,7 @@ class LivePortrait:
         source: PhotoSource | VideoSource,
         moved: Sequence[Moved],
         numbers: Sequence[int] | None = None,
-        keep: Keep = always_draw,
+        keep: Keep | None = None,
     ) -> Iterator[Picture]:
         """The frames (H, W, 3) uint8 RGB; memory does not grow with their number.
 
@@ -190,7 +191,7 @@ class LivePortrait:
             source: a photo or a video.
             moved: one a face, all of one length.
             numbers: which of the frames, in order; None: all. Those of a video may be shown several times.
-            keep: may give faces that were drawn before; default: all are drawn.
+            keep: may give faces that were drawn before (`omote.drive.liveportrait.drawing`).
 
         Raises:
             InputError: not one a face, or other lengths.
@@ -199,4 +200,4 @@ class LivePortrait:
             what = f"got motions of {[len(one) for one in moved]} frames for {len(source.faces)} faces"
             raise InputError(what, remedy="Give one a face, all of one length.")
         shown = range(len(moved[0])) if numbers is None else numbers
-        return source.frames(moved, shown, self.options, self.renderer, keep)
+        return source.frames(moved, shown, self.options, Drawing(self.renderer, keep))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from omote.drive.liveportrait.crops import Sizes, limit_size, network_image, reduction
+from omote.drive.liveportrait.drawing import Drawing
 from omote.drive.liveportrait.extraction import (
     Extractor,
     Progress,
@@ -27,21 +26,11 @@ from omote.drive.liveportrait.framing import Faces, smooth_squares
 from omote.drive.liveportrait.framing import place as placed
 from omote.drive.liveportrait.paste import Paste, paste_mask
 from omote.drive.liveportrait.performing import Moved, Still
-from omote.drive.liveportrait.renderer import Renderer, to_pictures, to_tensor
+from omote.drive.liveportrait.renderer import Renderer, to_tensor
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.tracking import Choice
 
 Picture = NDArray[np.uint8]
-Keep = Callable[[int, Callable[[], NDArray[np.uint8]]], NDArray[np.uint8]]
-"""Told how many faces are wanted, and how to draw them, (B, S, S, 3) uint8; gives them, drawn now or kept from before.
-
-It is asked in the same order each time.
-"""
-
-
-def always_draw(count: int, draw: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Keeps nothing."""
-    return draw()
 
 
 @dataclass(frozen=True)
@@ -104,16 +93,15 @@ class PhotoSource:
         moved: Sequence[Moved],
         numbers: Sequence[int],
         options: LivePortraitOptions,
-        renderer: Renderer,
-        keep: Keep = always_draw,
+        draw: Drawing,
     ) -> Iterator[Picture]:
         """The frames (H, W, 3) uint8 at the photo's own size, or the first face's crop where nothing is pasted."""
         shown = len(self.faces) if options.pastes else 1
         for start in range(0, len(numbers), options.batch):
             at = torch.tensor(list(numbers[start : start + options.batch]))
             made = [
-                keep(len(at), partial(_drawn, renderer, features, one.source, one.driving[at]))
-                for features, one in list(zip(self.features, moved, strict=True))[:shown]
+                draw(crop[None], one.source, one.driving[at], features)
+                for crop, features, one in list(zip(self.crops, self.features, moved, strict=True))[:shown]
             ]
             for number in range(len(at)):
                 if not options.pastes:
@@ -191,15 +179,14 @@ class VideoSource:
         moved: Sequence[Moved],
         numbers: Sequence[int],
         options: LivePortraitOptions,
-        renderer: Renderer,
-        keep: Keep = always_draw,
+        draw: Drawing,
     ) -> Iterator[Picture]:
         """The frames, of the video's own size unless it is reduced; a face is left as it is where it was not found."""
         wanted = Counter(numbers)
         decoded = video_frames(self.path, max(wanted) + 1, self.longest, published=options.official)
         chosen = ((number, picture) for number, picture in enumerate(decoded) if number in wanted)
         while waiting := list(islice(chosen, options.batch)):
-            results = self._batch(waiting, moved, options, renderer, keep)
+            results = self._batch(waiting, moved, options, draw)
             for (number, _), picture in zip(waiting, results, strict=True):
                 yield from repeat(picture, wanted[number])
 
@@ -208,8 +195,7 @@ class VideoSource:
         pictures: list[tuple[int, Picture]],
         moved: Sequence[Moved],
         options: LivePortraitOptions,
-        renderer: Renderer,
-        keep: Keep,
+        draw: Drawing,
     ) -> list[Picture]:
         results = [picture for _, picture in pictures]
         sizes = self.extractor.sizes
@@ -223,7 +209,7 @@ class VideoSource:
                 continue
             small = np.stack([self.extractor.look(crops[place], area=True) for place in seen])
             at = torch.tensor([pictures[place][0] for place in seen])
-            made = keep(len(seen), partial(_seen_and_drawn, renderer, small, one.source[at], one.driving[at]))
+            made = draw(small, one.source[at], one.driving[at])
             for place, face_now in zip(seen, made, strict=True):
                 if options.pastes:
                     number = pictures[place][0]
@@ -233,16 +219,6 @@ class VideoSource:
                 else:
                     results[place] = face_now
         return results
-
-
-def _drawn(renderer: Renderer, features: Any, source: Tensor, driving: Tensor) -> NDArray[np.uint8]:
-    return to_pictures(renderer.render(features, source, driving))
-
-
-def _seen_and_drawn(
-    renderer: Renderer, seen: NDArray[np.uint8], source: Tensor, driving: Tensor
-) -> NDArray[np.uint8]:
-    return _drawn(renderer, renderer.prepare(to_tensor(seen)), source, driving)
 
 
 def _as_made(crop: Picture, sizes: Sizes) -> Picture:

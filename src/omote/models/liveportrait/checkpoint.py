@@ -21,8 +21,8 @@ from omote.models.liveportrait.config import (
 )
 from omote.models.liveportrait.published import BASE_FILES, RETARGETING_FILE, LivePortraitNets
 from omote.weights.loading import load_safetensors
+from omote.weights.sets import TRAINED_HERE
 
-DESCRIPTION = "omote.json"
 _FORMAT = "omote liveportrait 1"
 _MOST_BYTES = 1 << 20
 
@@ -52,7 +52,7 @@ def save_nets(folder: Path, nets: LivePortraitNets, notes: Mapping[str, Any]) ->
                 raise OutputError(f"the weights {broken} are not finite", where=folder / name)
             save_file(made, fresh / f"{name}.safetensors")
         facts = {"format": _FORMAT, "config": asdict(nets.config), "notes": dict(notes)}
-        (fresh / DESCRIPTION).write_text(json.dumps(facts, indent=1), "utf-8")
+        (fresh / TRAINED_HERE).write_text(json.dumps(facts, indent=1), "utf-8")
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
@@ -71,7 +71,7 @@ def load_nets(folder: str | Path) -> LivePortraitNets:
         WeightsError: a file is missing, damaged, or does not fit.
     """
     folder = Path(folder)
-    description = folder / DESCRIPTION
+    description = folder / TRAINED_HERE
     config = read_config(description) if description.is_file() else LivePortraitConfig()
     names = (*BASE_FILES, RETARGETING_FILE)
     files = {name: load_safetensors(folder / f"{name}.safetensors") for name in names}

@@ -12,6 +12,7 @@ from omote.errors import InputError
 from omote.media.paths import sha256_of
 from omote.models.liveportrait import LivePortraitNets
 from omote.models.liveportrait.checkpoint import load_nets
+from omote.models.processor import without_denormals
 from omote.training.datasets.clip_import import gather_clips
 from omote.training.engine import Engine, EngineOptions, Tell
 from omote.training.liveportrait.base import BaseTask
@@ -26,6 +27,7 @@ MODEL = "liveportrait"
 """Folder in a run's folder that holds the networks; `omote.models.liveportrait.checkpoint.load_nets` reads it."""
 
 
+@without_denormals()
 def train_liveportrait(
     options: LivePortraitOptions,
     engine: EngineOptions,
