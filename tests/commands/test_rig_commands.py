@@ -65,10 +65,12 @@ def test_problems_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     vertices, quads = little_head()
     write_obj(folder / "tongueOut.obj", vertices, quads)
     (folder / "open.obj").write_bytes((folder / "jawOpen.obj").read_bytes())
+    (folder / "smirk.obj").write_bytes((folder / "mouthSmileLeft.obj").read_bytes())
     assert main(["rig", "inspect", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "problem: moves nothing by itself: tongueOut" in out
     assert "problem: are the same shape: jawOpen and open" in out
+    assert "problem: is not the same in a mirror: smirk" in out
 
 
 def test_map_writes_what_load_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,7 @@ def rig_landmarks(rig: Rig) -> LandmarkEmbedding:
     """
     if rig.landmarks is not None:
         return rig.landmarks
-    from omote.rigs.inspection import control_ends
+    from omote.rigs.reach import control_ends
     from omote.rigs.regions import face_region
 
     neutral, _ = control_ends(rig)

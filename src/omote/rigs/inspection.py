@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from omote.rigs.blendshapes import BlendshapeRig
 from omote.rigs.names import side_of
 from omote.rigs.protocol import Rig
+from omote.rigs.reach import control_ends
 from omote.rigs.shapes import listed
+from omote.rigs.symmetry import unlike_in_a_mirror
 
 Array = npt.NDArray[Any]
 
@@ -88,26 +89,17 @@ def inspect_rig(rig: Rig) -> RigReport:
         controls=tuple(controls),
         combinations=tuple(combinations),
         notes=tuple(getattr(rig, "notes", ())),
-        problems=tuple(_problems(controls, combinations, ends - neutral)),
+        problems=tuple(_problems(rig, controls, combinations, neutral, ends)),
     )
 
 
-def control_ends(rig: Rig) -> tuple[Array, Array]:
-    """The neutral (V, 3), and (C, 2, V, 3) with each control alone at its high and at its low end; metres."""
-    count = len(rig.space)
-    nobody = torch.zeros(1, len(rig.identity_space))
-    rest = torch.from_numpy(np.array(rig.space.neutral, np.float32))
-    with torch.no_grad():
-        neutral = rig(rest[None], nobody)[0].numpy()
-        ends = np.empty((count, 2, *neutral.shape), np.float32)
-        for index, control in enumerate(rig.space.controls):
-            both = rest.repeat(2, 1)
-            both[0, index], both[1, index] = control.high, control.low
-            ends[index] = rig(both, nobody).numpy()
-    return neutral, ends
-
-
-def _problems(controls: list[ControlReport], combinations: list[ControlReport], moved: Array) -> list[str]:
+def _problems(
+    rig: Rig,
+    controls: list[ControlReport],
+    combinations: list[ControlReport],
+    neutral: Array,
+    ends: Array,
+) -> list[str]:
     found = []
     empty = [row.name for row in (*controls, *combinations) if not row.vertices]
     if empty:
@@ -115,6 +107,10 @@ def _problems(controls: list[ControlReport], combinations: list[ControlReport], 
     alone = [row.name for row in controls if side_of(row.name) != "C" and row.partner is None]
     if alone:
         found.append(f"has no partner on the other side: {listed(alone)}")
+    told = {*alone, *empty, *(row.name for row in controls if row.partner in empty)}
+    unlike = [name for name in unlike_in_a_mirror(rig.space, neutral, ends) if name not in told]
+    if unlike:
+        found.append(f"is not the same in a mirror: {listed(unlike)}")
     far = [row.name for row in controls if row.largest_mm > 1e3 * _FAR and row.largest_mm < np.inf]
     if far:
         found.append(f"moves further than {100 * _FAR:g} cm: {listed(far)}")
@@ -126,7 +122,7 @@ def _problems(controls: list[ControlReport], combinations: list[ControlReport], 
     ]
     if unequal:
         found.append(f"partners move unequally: {listed(unequal, 3)}")
-    twins = [f"{controls[i].name} and {controls[j].name}" for i, j in _twins(moved[:, 0])]
+    twins = [f"{controls[i].name} and {controls[j].name}" for i, j in _twins((ends - neutral)[:, 0])]
     if twins:
         found.append(f"are the same shape: {listed(twins, 3)}")
     return found

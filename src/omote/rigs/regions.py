@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from omote.rigs.inspection import control_ends
 from omote.rigs.protocol import Rig
+from omote.rigs.reach import control_ends
 
 Array = npt.NDArray[Any]
 

@@ -2,64 +2,61 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from omote.controls import ControlSpace
 from omote.rigs.protocol import Rig
+from omote.rigs.reach import control_ends
 from omote.rigs.shapes import listed
+
+Array = npt.NDArray[Any]
 
 _ALIKE = 0.5
 """Cosine between mirrored motion and the motion of mirrored controls from which they count as one: about 1 of pairs, 0
 of a control on one side whose partner is missing."""
 _STILL = 1e-5  # metres, root mean square: what moves less moves nothing
-_AT_ONCE = 16
 
 
-@torch.no_grad()
 def asymmetric_controls(rig: Rig) -> tuple[str, ...]:
-    """The controls that, mirrored by name, do not move the face as in a mirror.
-
-    Each is moved to the end of its range that lies farther, and its motion compared with that of its partner (its own,
-    with its sign in a mirror) at the nearest vertices across the middle of the face.
+    """The controls that, mirrored by name, do not move the face as in a mirror; see `unlike_in_a_mirror`.
 
     A rig that says how its identity is mirrored is symmetric as it is made.
+    """
+    return () if hasattr(rig, "identity_mirror") else unlike_in_a_mirror(rig.space, *control_ends(rig))
+
+
+def unlike_in_a_mirror(space: ControlSpace, neutral: Array, ends: Array) -> tuple[str, ...]:
+    """The controls whose motion in a mirror is not that of their partner, or their own with its sign in a mirror.
+
+    Motions are compared at the nearest vertices across the middle of the face, which looks along z.
 
     Args:
-        rig: any; its face looks along z.
+        space: of C controls.
+        neutral: (V, 3).
+        ends: (C, 2, V, 3) with each control at its high and at its low end (`omote.rigs.reach.control_ends`).
 
     Returns:
         Their names; none for a symmetric rig.
     """
     from scipy.spatial import KDTree
 
-    if hasattr(rig, "identity_mirror"):
-        return ()
-    space = rig.space
-    neutral = _surfaces(rig, torch.zeros(1, len(space)))[0]
-    flip = neutral.new_tensor([-1, 1, 1])
+    flip = np.array([-1, 1, 1], np.float32)
     across = neutral * flip
-    across[:, 0] += neutral[:, 0].amin() + neutral[:, 0].amax()
-    nearest = torch.from_numpy(KDTree(neutral.numpy()).query(across.numpy())[1])
-    ends = [c.high if c.high >= -c.low else c.low for c in space.controls]
-    values = torch.diag(torch.tensor(ends))
-    mirrored = torch.from_numpy(space.mirror(values.numpy()))
+    across[:, 0] += neutral[:, 0].min() + neutral[:, 0].max()
+    nearest = KDTree(neutral).query(across)[1]
     found = []
-    for first in range(0, len(space), _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        motion, other = (_surfaces(rig, rows[part]) - neutral for rows in (values, mirrored))
-        alike = ((motion * flip) * other[:, nearest]).mean((1, 2))
-        one, two = (moved.square().mean((1, 2)).sqrt() for moved in (motion, other))
-        still = (one < _STILL) & (two < _STILL)
-        found += [
-            name
-            for name, good in zip(space.names[part], still | (alike > _ALIKE * one * two), strict=True)
-            if not good
-        ]
+    for index, control in enumerate(space.controls):
+        end = int(control.high < -control.low)  # the one that lies farther
+        sign = space.mirror_signs[index]
+        motion = (ends[index, end] - neutral) * flip
+        other = (ends[space.mirror_indices[index], end if sign > 0 else 1 - end] - neutral)[nearest]
+        sizes = np.array([np.sqrt(np.square(part).mean()) for part in (motion, other)])
+        if (sizes > _STILL).any() and (motion * other).mean() <= _ALIKE * sizes.prod():
+            found.append(control.name)
     return tuple(found)
-
-
-def _surfaces(rig: Rig, controls: torch.Tensor) -> torch.Tensor:
-    """(N, V, 3) of controls (N, C) on the neutral identity."""
-    return rig(controls, torch.zeros(len(controls), len(rig.identity_space))).float().cpu()
 
 
 def symmetry_note(names: tuple[str, ...]) -> str:
