@@ -108,6 +108,7 @@ def test_json(call: Call, take: Path) -> None:
         "faces": 1,
         "signed": True,
         "held": [],
+        "resumed": 0,
         "take": None,
     }
     assert (
