@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from omote.export.glb import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, U16, GlbBuilder
+from omote.rigs.blendshapes import BlendshapeRig
+from omote.rigs.shapes import Shape, ShapeSet
 
 
 def little_head(size: float = 0.2) -> tuple[np.ndarray, list[list[int]]]:
@@ -36,6 +39,27 @@ def little_shapes(vertices: np.ndarray) -> dict[str, np.ndarray]:
     ):
         made[name] = np.where(chosen[:, None], np.array(way) * size, 0.0)
     return made
+
+
+def little_rig(
+    deltas: Mapping[str, np.ndarray], shift: float = 0.0, identity: tuple[str, ...] = ()
+) -> BlendshapeRig:
+    """The little head with shapes (25, 3) by name, moved along x by ``shift`` metres."""
+    vertices, quads = little_head()
+    faces = np.array([[q[0], q[1], q[2], q[0], q[2], q[3]] for q in quads]).reshape(-1, 3)
+    return BlendshapeRig(
+        ShapeSet(
+            name="little",
+            vertices=(vertices + [shift, 0, 0]).astype(np.float32),
+            faces=faces,
+            shapes=tuple(Shape.of(name, delta) for name, delta in deltas.items()),
+            uv=None,
+            weld=np.arange(25),
+            face_part=np.zeros(len(faces), np.int64),
+            part_names=("head",),
+            identity=identity,
+        )
+    )
 
 
 def write_obj(path: Path, vertices: np.ndarray, polygons: list[list[int]], lines: str = "") -> Path:

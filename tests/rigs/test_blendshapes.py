@@ -7,33 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.rigs.rig_files import little_head, little_shapes
+from tests.rigs.rig_files import little_head, little_rig, little_shapes
 
 from omote.errors import InputError
 from omote.rigs.blendshapes import BlendshapeRig, space_of
 from omote.rigs.combinations import combination_factors
 from omote.rigs.names import other_side, side_of
 from omote.rigs.protocol import Rig
-from omote.rigs.shapes import Shape, ShapeSet
 
 
 def _rig(extra: dict[str, np.ndarray] | None = None, identity: tuple[str, ...] = ()) -> BlendshapeRig:
-    vertices, quads = little_head()
-    faces = np.array([[q[0], q[1], q[2], q[0], q[2], q[3]] for q in quads]).reshape(-1, 3)
-    deltas = {**little_shapes(vertices), **(extra or {})}
-    return BlendshapeRig(
-        ShapeSet(
-            name="little",
-            vertices=vertices.astype(np.float32),
-            faces=faces,
-            shapes=tuple(Shape.of(name, delta) for name, delta in deltas.items()),
-            uv=None,
-            weld=np.arange(25),
-            face_part=np.zeros(len(faces), np.int64),
-            part_names=("head",),
-            identity=identity,
-        )
-    )
+    return little_rig({**little_shapes(little_head()[0]), **(extra or {})}, identity=identity)
 
 
 def _values(rig: BlendshapeRig, **values: float) -> torch.Tensor:

@@ -6,30 +6,15 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from tests.rigs.rig_files import little_head, little_shapes
+from tests.rigs.rig_files import little_head, little_rig, little_shapes
 
 from omote.rigs.blendshapes import BlendshapeRig
 from omote.rigs.facs import load_rig
-from omote.rigs.shapes import Shape, ShapeSet
 from omote.rigs.symmetry import asymmetric_controls, symmetry_note
 
 
 def rig(shift: float = 0.0, **deltas: np.ndarray) -> BlendshapeRig:
-    vertices, quads = little_head()
-    faces = np.array([[q[0], q[1], q[2], q[0], q[2], q[3]] for q in quads]).reshape(-1, 3)
-    return BlendshapeRig(
-        ShapeSet(
-            name="little",
-            vertices=(vertices + [shift, 0, 0]).astype(np.float32),
-            faces=faces,
-            shapes=tuple(Shape.of(name, delta) for name, delta in deltas.items()),
-            uv=None,
-            weld=np.arange(25),
-            face_part=np.zeros(len(faces), np.int64),
-            part_names=("head",),
-            identity=(),
-        )
-    )
+    return little_rig(deltas, shift)
 
 
 VERTICES, _ = little_head()

@@ -149,9 +149,9 @@ class InversionTask:
                     what, where=options.data[0], remedy=f"Make some: omote synth --rig {rig.name}"
                 )
         self.samples = samples or self._stored
-        one_sided = asymmetric_controls(rig)
+        one_sided = asymmetric_controls(rig) if options.augment else ()
         self.mirrors = not one_sided
-        if one_sided and options.augment:
+        if one_sided:
             logger.warning("%s", symmetry_note(one_sided))
         # Alone, the mesh term must teach the head's turn too; beside the controls' own it would only drown the face.
         turns = (
