@@ -253,6 +253,7 @@ def test_the_shipped_preset_reads_both_ways_where_the_rig_is_symmetric(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_sided: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("omote.rigs.symmetry.asymmetric_controls", lambda rig: one_sided)
+    monkeypatch.setattr(TwoRig, "identity_space", ())
     monkeypatch.setattr("omote.rigs.surface_points.face_points", lambda rig: range(40))
     made = TrainInversionArgs((), tmp_path, preset="shipped")._network(TwoRig())  # type: ignore[arg-type]
     assert made.both_ways == (not one_sided)

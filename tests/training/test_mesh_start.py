@@ -15,7 +15,8 @@ from omote.errors import InputError
 from omote.models.inversion import InversionNet
 from omote.models.inversion.mesh import USUAL_POSE
 from omote.rigs.surface_points import face_points
-from omote.training.mesh_start import _Normal, prepare_mesh
+from omote.rigs.symmetry import can_be_mirrored
+from omote.training.mesh_start import _Normal, place_mesh, prepare_mesh
 
 
 @pytest.mark.parametrize("points", [6, 1059, 1061])
@@ -33,6 +34,33 @@ def test_a_network_of_another_number_of_points_is_refused(points: int) -> None:
     assert caught.value.remedy == "Give its configuration as many mesh_points."
     assert net.mesh is not None
     assert not net.mesh.is_ready
+
+
+class UnknownMirror(FewControls):
+    """A rig that does not say how its identity is mirrored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.identity_mirror
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "identity_mirror":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+
+def test_a_rig_whose_identity_has_no_mirror_is_read_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With both ways its mirrored belief would lack the identity."""
+    monkeypatch.setattr("omote.training.mesh_start.face_points", lambda which: face_points(which, 40))
+    known, unknown = FewControls(), UnknownMirror()
+    assert [can_be_mirrored(rig) for rig in (known, unknown)] == [True, False]  # type: ignore[arg-type]
+    for rig in (known, unknown):
+        mirrors = rig is known
+        config = small_unwrapped(rig.space, "few", points=100, identity=2, both_ways=mirrors)
+        net = InversionNet(config)
+        place_mesh(net, rig)  # type: ignore[arg-type]
+        assert net.unwrapped is not None
+        assert bool((net.unwrapped.mirror_sign < 0).any()) == mirrors
 
 
 def test_no_more_samples_are_read_than_it_is_prepared_from(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,7 +138,7 @@ class TrainInversionArgs:
     def _network(self, rig: Rig) -> InversionConfig:
         from omote.models.inversion import MODALITIES, InversionConfig
         from omote.rigs.surface_points import face_points
-        from omote.rigs.symmetry import asymmetric_controls
+        from omote.rigs.symmetry import can_be_mirrored
 
         if self.preset == "paper":
             config = InversionConfig.paper(rig.space, rig.name)
@@ -149,7 +149,7 @@ class TrainInversionArgs:
                 rig.name,
                 identity=len(rig.identity_space),
                 points=points,
-                mirrors=not asymmetric_controls(rig),
+                mirrors=can_be_mirrored(rig),
             )
         changes: dict[str, Any] = {
             name: getattr(self, name)

@@ -28,6 +28,12 @@ def asymmetric_controls(rig: Rig) -> tuple[str, ...]:
     return () if hasattr(rig, "identity_mirror") else unlike_in_a_mirror(rig.space, *control_ends(rig))
 
 
+def can_be_mirrored(rig: Rig) -> bool:
+    """Whether a rig's controls are symmetric, and it has no identity or says how its identity is mirrored."""
+    known = hasattr(rig, "identity_mirror") or not rig.identity_space
+    return known and not asymmetric_controls(rig)
+
+
 def unlike_in_a_mirror(space: ControlSpace, neutral: Array, ends: Array) -> tuple[str, ...]:
     """The controls whose motion in a mirror is not that of their partner, or their own with its sign in a mirror.
 

@@ -95,12 +95,17 @@ def place_mesh(net: InversionNet, rig: Rig) -> MeshReader:
     if net.unwrapped is not None:
         skin = mesh.rest.numpy()[: len(chosen) - points_inside(rig)]
         net.unwrapped.place(*face_grid(skin, net.config.grid))
-        net.unwrapped.set_mirror(*mirror_of(rig))
+        if net.config.both_ways:
+            net.unwrapped.set_mirror(*mirror_of(rig))
     return mesh
 
 
 def mirror_of(rig: Rig) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (S,) and signs (S,): a mirrored belief, in the mesh reader's units, is ``belief[:, index] * sign``."""
+    """Indices (S,) and signs (S,): a mirrored belief, in the mesh reader's units, is ``belief[:, index] * sign``.
+
+    Args:
+        rig: that can be mirrored (`omote.rigs.symmetry.can_be_mirrored`).
+    """
     controls, identity = len(rig.space), getattr(rig, "identity_mirror", torch.zeros(0)).numpy()
     beside = np.arange(controls, controls + len(identity) + len(POSE_MIRROR))
     index = np.concatenate([rig.space.mirror_indices, beside])

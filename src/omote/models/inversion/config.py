@@ -223,7 +223,7 @@ class InversionConfig:
             rig: its name.
             identity: coefficients of its identity.
             points: that `omote.rigs.surface_points.face_points` finds on it.
-            mirrors: whether it is the same in a mirror (`omote.rigs.symmetry`).
+            mirrors: whether it can be mirrored (`omote.rigs.symmetry.can_be_mirrored`).
         """
         eyes = tuple(name for name in space.names if _is_of_eyes(name))
         return replace(
