@@ -34,8 +34,9 @@ def capture(
         face: "largest", an index counted from 0 (largest first), or "all".
         smooth: strength of temporal smoothing without lag, 0 (off) to 1; photos are not affected.
         options: ``method``, "landmarks" or "inversion" (default: inversion for scans, else landmarks); for inversion
-            ``weights``, another network than the one that ships, and ``normals``, a photo's normal map; ``progress``, a
-            function of (steps done, steps in all or None); ``options``, a `omote.capture.fit.FitOptions`.
+            ``weights``, another network than the one that ships, ``rig``, the file of the rig that it was trained for,
+            and ``normals``, a photo's normal map; ``progress``, a function of (steps done, steps in all or None);
+            ``options``, a `omote.capture.fit.FitOptions`.
 
     Returns:
         The performance: 102 controls, head pose, identity and camera over time. With face="all", a list of them.

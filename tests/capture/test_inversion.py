@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tests.models.small_networks import small_hiera
 
 import omote
-from omote.capture import inversion, inverter
+from omote.capture import inversion, inverter, pipeline
 from omote.capture.fit import LandmarkFitter
 from omote.capture.inversion import invert_image
 from omote.capture.landmark_model import landmark_model
@@ -164,11 +164,26 @@ def test_a_network_of_normals_needs_them(tmp_path: Path) -> None:
     assert sorted(net.sample(picture, picture, marks)) == ["eyes_normal", "normal"]
 
 
+def test_a_network_that_never_went_without_normals_needs_them(
+    render: tuple[Pixels, Pixels], clip: Path, tmp_path: Path
+) -> None:
+    strict = network(tmp_path / "n.safetensors", {}, replace(config(), modality_dropout=(0.2, 0.0)))
+    with pytest.raises(WeightsError, match="needs a normal map"):
+        invert_image(render[0], weights=strict)
+    with pytest.raises(WeightsError, match="needs a normal map"):
+        omote.capture(clip, method="inversion", weights=strict)
+    assert len(invert_image(render[0], render[1], weights=strict)) == 1
+
+
 def test_what_is_no_normal_map(render: tuple[Pixels, Pixels], smiling: Path, tmp_path: Path) -> None:
     rgb, normals = render
-    inversion.check_normals(normals, rgb)
+    (seen,) = pipeline.image_detector().find(rgb)
+    behind = (np.abs(normals.astype(int) - (128, 128, 255)) <= 1).all(-1)
+    for colour in (0, 127, 255):  # what lies around the head may have any colour
+        painted = np.where(behind[..., None], np.uint8(colour), normals)
+        inversion.check_normals(painted, seen.landmarks)
     with pytest.raises(InputError, match="not a normal map"):
-        inversion.check_normals(rgb, rgb)
+        inversion.check_normals(rgb, seen.landmarks)
     write_image(tmp_path / "a.png", rgb)
     write_image(tmp_path / "small.png", normals[::2, ::2])
     with pytest.raises(InputError, match=r"small\.png: 256 x 256 px, the photo has 512 x 512"):

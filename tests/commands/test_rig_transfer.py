@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from tests.rigs.rig_files import SOME_CONTROLS, embedded_head
 
 from omote.cli import main
 from omote.export.rig_transfer import neutral_of
@@ -19,35 +20,14 @@ from omote.media import read_image
 from omote.rigs.blendshapes import BlendshapeRig
 from omote.rigs.facs import load_rig
 from omote.rigs.open import open_rig
-from omote.rigs.shapes import Shape, ShapeSet
-
-NAMES = ("jaw_open", "corner_pull_L", "brow_outer_up_R")
-
-
-def head(identity: np.ndarray) -> ShapeSet:
-    """The embedded head of an identity with three shapes."""
-    rig = load_rig()
-    values = torch.zeros(len(NAMES) + 1, len(rig.space))
-    for row, name in enumerate(NAMES, 1):
-        values[row, rig.space.index(name)] = 1
-    posed = rig(values, torch.as_tensor(identity, dtype=torch.float32)[None]).numpy()
-    return ShapeSet(
-        name="head",
-        vertices=posed[0],
-        faces=rig.faces.numpy(),
-        shapes=tuple(Shape.of(name, moved - posed[0]) for name, moved in zip(NAMES, posed[1:], strict=True)),
-        uv=None,
-        weld=rig.weld.numpy(),
-        face_part=rig.face_part.numpy(),
-        part_names=rig.part_names,
-    )
+from omote.rigs.shapes import ShapeSet
 
 
 @pytest.fixture(scope="module")
 def heads() -> tuple[ShapeSet, ShapeSet]:
     """The average head and another person's."""
     size = len(load_rig().identity_space)
-    return head(np.zeros(size)), head(np.random.default_rng(4).normal(0, 0.8, size))
+    return embedded_head(np.zeros(size)), embedded_head(np.random.default_rng(4).normal(0, 0.8, size))
 
 
 @pytest.fixture(autouse=True)
@@ -91,17 +71,17 @@ def test_a_head_of_the_same_topology_lying_in_centimetres(
     assert capsys.readouterr().out.splitlines() == [
         "actor: 3 shapes on 5360 vertices",
         "actor.glb",
-        "actor.png",
+        "actor_sheet.png",
     ]
     rig, moved = written_rig("actor.glb")
-    assert rig.space.names == NAMES
+    assert rig.space.names == SOME_CONTROLS
     middle = neutral_of(rig).mean(0) - other.vertices.mean(0)
     np.testing.assert_allclose(neutral_of(rig), other.vertices + middle, atol=1e-5)
     error = np.linalg.norm(moved - dense(other), axis=2) * 1e3
     size = np.linalg.norm(dense(other), axis=2) * 1e3
     assert np.median(error) <= 0.02
     assert np.median(error[size > 0.1]) <= 0.5, "mm, of vertices that move"
-    sheet = read_image("actor.png")
+    sheet = read_image("actor_sheet.png")
     assert sheet.shape[1] > 2 * 64
     assert sheet.std() > 10
 
@@ -124,12 +104,12 @@ def test_landmarks_given_by_hand_and_another_topology(
     assert main([*arguments, "--size", "0", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["outputs"] == ["fine.glb"]
-    assert report["shapes"] == list(NAMES)
+    assert report["shapes"] == list(SOME_CONTROLS)
     assert report["still"] == []
     assert report["fit"]["surface_median"] < 0.2
     assert report["fit"]["landmarks_median"] < 1.0
     assert report["fit"]["followed"] > 0.9
-    assert not Path("fine.png").exists()
+    assert not Path("fine_sheet.png").exists()
     rig, moved = written_rig("fine.glb")
     used = np.unique(finer.faces)
     wanted = finer.apply(dense(other))[:, used]
@@ -187,6 +167,8 @@ def test_a_scan_finds_its_own_landmarks(
             ["facs", "head.obj", "--landmarks", "odd.json"],
             "odd.json: holds points of shapes (2, 3) and (1, 3)",
         ),
+        (["facs", "mine.glb", "-o", "mine.glb"], "mine.glb: would be written over what it is made from"),
+        (["facs", "head.obj", "--sheet", "./head.obj"], "head.obj: would be written over"),
         (["facs", "nan.ply"], "nan.ply: the scan has vertices that are not numbers"),
         (["facs", "flat.obj", "--landmarks", "apart.json"], "target: the points are all in one place"),
     ],

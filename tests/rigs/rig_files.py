@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from omote.export.glb import ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, U16, GlbBuilder
 from omote.rigs.blendshapes import BlendshapeRig
+from omote.rigs.facs import load_rig
 from omote.rigs.shapes import Shape, ShapeSet
 
 
@@ -23,6 +25,29 @@ def little_head(size: float = 0.2) -> tuple[np.ndarray, list[list[int]]]:
         for column in range(4)
     ]
     return vertices, quads
+
+
+SOME_CONTROLS = ("jaw_open", "corner_pull_L", "brow_outer_up_R")
+
+
+def embedded_head(identity: np.ndarray) -> ShapeSet:
+    """The embedded head of an identity with three shapes."""
+    rig = load_rig()
+    values = torch.zeros(len(SOME_CONTROLS) + 1, len(rig.space))
+    for row, name in enumerate(SOME_CONTROLS, 1):
+        values[row, rig.space.index(name)] = 1
+    posed = rig(values, torch.as_tensor(identity, dtype=torch.float32)[None]).numpy()
+    moved = posed[1:] - posed[0]
+    return ShapeSet(
+        name="head",
+        vertices=posed[0],
+        faces=rig.faces.numpy(),
+        shapes=tuple(Shape.of(name, delta) for name, delta in zip(SOME_CONTROLS, moved, strict=True)),
+        uv=None,
+        weld=rig.weld.numpy(),
+        face_part=rig.face_part.numpy(),
+        part_names=rig.part_names,
+    )
 
 
 def little_shapes(vertices: np.ndarray) -> dict[str, np.ndarray]:

@@ -82,7 +82,7 @@ class SideBySide:
         chosen = seen[np.linspace(0, len(seen) - 1, min(_LOOKED_AT, len(seen))).round().astype(int)]
         found = []
         for vertices in self._painter.vertices(take, chosen.tolist()):
-            points = self._painter.rig.landmarks.apply(vertices).astype(np.float64)
+            points = self._painter.landmarks.apply(vertices).astype(np.float64)
             flat = points[:, :2] * (1.0, -1.0) * take.camera.focal / np.maximum(-points[:, 2:], 1e-3)
             found.append(flat + take.camera.principal)
         return np.stack(found)

@@ -2,8 +2,9 @@
 
 Where the face is, who it is and how the head is turned still come from landmarks: identity, pose and camera are fitted
 to them around the network's controls, which stay as they are. The head's movement is the pose; the rig's own ``head_*``
-controls stay at 0, as in the landmark method. What the network sees of a control it does not say, so that performances
-have no ``control_confidence``.
+controls stay at 0, as in the landmark method. A rig of one's own, with a network that was trained for it, is placed as
+a rigid body at its landmarks (`omote.capture.rig_pose`). What the network sees of a control it does not say, so that
+performances have no ``control_confidence``.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from numpy.typing import NDArray
 
 from omote.capture import pipeline
 from omote.capture.fit import Fit, FitOptions, LandmarkFitter
-from omote.capture.inverter import BATCH, Inverter, load_inverter
+from omote.capture.inverter import BATCH, RIG, Inverter, load_inverter
 from omote.capture.landmarker import Face
 from omote.capture.observation import observe
 from omote.capture.pipeline import Captured, FaceChoice, Progress
+from omote.capture.rig_pose import RigPose
 from omote.capture.scan_files import is_scan
 from omote.capture.scans import describe_view, scan_options, view_scan
 from omote.capture.smooth import smooth
 from omote.capture.take import Solved, choose_key_frames, smooth_pose, stretches, to_performance
 from omote.capture.tracks import Track, TrackSet, detect_video
-from omote.controls import FACS102
+from omote.controls import ControlSpace
 from omote.errors import InputError
 from omote.media import is_video, open_video, read_image
 
@@ -54,12 +56,15 @@ def invert_file(
     options: FitOptions | None,
     progress: Progress | None,
     source: dict[str, Any],
+    rig: str = RIG,
 ) -> list[Captured]:
     """Capture a photo (with ``normals``, if given), a video or a scan; see `omote.capture.pipeline.capture_file`."""
     network = None if weights is None else Path(weights)
     source = {**source, "weights": "shipped" if network is None else network.name}
+    if rig != RIG:
+        source["rig"] = Path(rig).name
     if is_scan(path):
-        return invert_scan(path, face=face, weights=network, options=options, source=source)
+        return invert_scan(path, face=face, weights=network, options=options, source=source, rig=rig)
     if is_video(path):
         return invert_video(
             path,
@@ -69,12 +74,15 @@ def invert_file(
             options=options,
             progress=progress,
             source=source,
+            rig=rig,
         )
     image, beside = read_image(path), None
     if normals is not None:
         beside, source = read_image(normals), {**source, "normals": Path(normals).name}
     try:
-        return invert_image(image, beside, face=face, weights=network, options=options, source=source)
+        return invert_image(
+            image, beside, face=face, weights=network, options=options, source=source, rig=rig
+        )
     except InputError as error:
         where = normals if error.where == "normals" else error.where
         raise InputError(error.what, where=where, remedy=error.remedy) from error
@@ -88,6 +96,7 @@ def invert_image(
     weights: Path | None = None,
     options: FitOptions | None = None,
     source: dict[str, Any] | None = None,
+    rig: str = RIG,
 ) -> list[Captured]:
     """Capture the faces of one image (H, W, 3) uint8 RGB.
 
@@ -98,19 +107,26 @@ def invert_image(
         weights: a checkpoint; None is the network that ships.
         options: the landmark fit's.
         source: kept in the performances.
+        rig: "facs", or the file or folder of the rig that ``weights`` is for: performances are in its controls.
 
     Raises:
-        NoFaceError: no face, not the face asked for, or nothing that looks like a human face.
+        NoFaceError: no face, not the face asked for, or nothing that looks like a human face; none on the rig.
         WeightsError: no network, or one for another rig or other pictures.
         InputError: a normal map of another size, or one that is none.
     """
-    if normals is not None:
-        check_normals(normals, image)
-    inverter, detector = load_inverter(weights), pipeline.image_detector()
+    if normals is not None and normals.shape != image.shape:
+        what = (
+            f"{normals.shape[1]} x {normals.shape[0]} px, the photo has {image.shape[1]} x {image.shape[0]}"
+        )
+        raise InputError(what, where="normals", remedy="Render both from the same camera at the same size.")
+    inverter, detector = load_inverter(weights, rig), pipeline.image_detector()
+    inverter.check(["rgb"] if normals is None else ["rgb", "normal"])
     fitter = LandmarkFitter(options)
     results = []
     for candidate in pipeline.choose_faces(detector.find(image), face):
         seen = detector.refine(image, candidate)
+        if normals is not None:
+            check_normals(normals, seen.landmarks)
         results.append(_captured(seen, image, normals, inverter, fitter, source or {}))
     human = [captured for captured in results if captured is not None]
     if not human:
@@ -129,6 +145,7 @@ def invert_scan(
     weights: Path | None = None,
     options: FitOptions | None = None,
     source: dict[str, Any] | None = None,
+    rig: str = RIG,
 ) -> list[Captured]:
     """Capture a scan, which has one face: rendered from the front to a picture and normals.
 
@@ -137,7 +154,7 @@ def invert_scan(
         InputError: the file cannot be read.
         WeightsError: no network, or one for another rig.
     """
-    inverter = load_inverter(weights)
+    inverter = load_inverter(weights, rig)
     view = view_scan(path, pipeline.image_detector())
     pipeline.choose_faces([view.face], face)
     about = {**(source or {}), **describe_view(view)}
@@ -148,18 +165,24 @@ def invert_scan(
     return [replace(found, picture=view.rgb)]
 
 
-def check_normals(normals: Pixels, image: Pixels) -> None:
-    """Refuse what is not a normal map of the image.
+def check_normals(normals: Pixels, landmarks: NDArray[np.float32]) -> None:
+    """Refuse what is not a normal map where the face is; what lies around it may have any colour.
+
+    Args:
+        normals: (H, W, 3).
+        landmarks: (478, 2 or 3) px.
 
     Raises:
-        InputError: another size, or vectors that are not of unit length.
+        InputError: vectors that are not of unit length.
     """
-    if normals.shape != image.shape:
-        what = (
-            f"{normals.shape[1]} x {normals.shape[0]} px, the photo has {image.shape[1]} x {image.shape[0]}"
-        )
-        raise InputError(what, where="normals", remedy="Render both from the same camera at the same size.")
-    vectors = normals[::4, ::4].astype(np.float32) / 127.5 - 1
+    height, width = normals.shape[:2]
+    # Within the outline of the face, whose corners show what lies behind it.
+    (left, top), (right, bottom) = (np.quantile(landmarks[:, :2], share, 0) for share in (0.1, 0.9))
+    rows, columns = (
+        slice(int(np.clip(first, 0, most - 1)), int(np.clip(last, 0, most - 1)) + 1)
+        for first, last, most in ((top, bottom, height), (left, right, width))
+    )
+    vectors = normals[rows, columns].astype(np.float32) / 127.5 - 1
     away = np.abs(np.linalg.norm(vectors, axis=-1) - 1)
     if float(np.median(away)) > _UNIT_LENGTH:
         raise InputError(
@@ -181,18 +204,24 @@ def _captured(
     """One face of a picture; None where it does not look human."""
     size = (image.shape[1], image.shape[0])
     observation = observe(seen.landmarks, size, seen.scores)
-    if fitter.fit_photo(observation).surprise > human:
+    found = fitter.fit_photo(observation)
+    if found.surprise > human:
         return None
     pipeline.warn_of_border(seen.landmarks, size)
     sample = inverter.sample(image, normals, seen.landmarks)
     controls = inverter.controls([sample])[0]
-    (fit,) = fitter.fit_key_frames(
-        [observation], held=[_held(fitter, controls)], iterations=40, tolerance=4e-3
-    )
-    solved = Solved.empty(1, fit.identity, fit.pose.focal, size)
-    _put(solved, 0, fit, controls)
+    solved = Solved.empty(1, found.identity, found.pose.focal, size, len(controls))
+    if inverter.pose is None:
+        (fit,) = fitter.fit_key_frames(
+            [observation], held=[_held(fitter, controls)], iterations=40, tolerance=4e-3
+        )
+        solved.identity, solved.focal = fit.identity, fit.pose.focal
+        _put(solved, 0, fit, controls)
+    else:
+        pose, error = inverter.pose.fit(observation, controls, found.pose.focal)
+        solved.place(0, pose, controls, error)
     inputs = [name for name in ("rgb", "normal") if name in sample]
-    performance = to_performance(solved, np.zeros(1), {**source, "inputs": inputs})
+    performance = to_performance(solved, np.zeros(1), {**source, "inputs": inputs}, inverter.space)
     performance = performance.with_(control_confidence=None)
     return Captured(performance, seen.landmarks[None, :, :2].copy(), solved.error.astype(np.float32))
 
@@ -220,6 +249,7 @@ def invert_video(
     options: FitOptions | None = None,
     progress: Progress | None = None,
     source: dict[str, Any] | None = None,
+    rig: str = RIG,
 ) -> list[Captured]:
     """Capture the faces of a video: detection, the network, then the fit; frames are decoded twice and not kept.
 
@@ -231,11 +261,13 @@ def invert_video(
         options: the landmark fit's.
         progress: called as work goes on.
         source: kept in the performances.
+        rig: see `invert_image`.
 
     Raises:
         As `invert_image`.
     """
-    inverter = load_inverter(weights)
+    inverter = load_inverter(weights, rig)
+    inverter.check(["rgb"])
     reader = open_video(path, prefetch=True, max_side=pipeline.VIDEO_SIDE)
     expected = None if reader.frame_count is None else 3 * reader.frame_count
     tell = progress or (lambda done, total: None)
@@ -249,9 +281,11 @@ def invert_video(
     for track, controls in zip(chosen, predicted, strict=True):
         pipeline.warn_of_lost(track, len(tracks))
         pipeline.warn_of_border(track.landmarks, tracks.size)
-        calm = _smoothed(controls, tracks, track, smoothing)
+        calm = _smoothed(controls, tracks, track, smoothing, inverter.space)
         fitter = LandmarkFitter(options)
-        solved = _solve(track, tracks, calm, fitter, lambda done: tell(2 * len(tracks) + done, total))
+        solved = _solve(
+            track, tracks, calm, fitter, inverter.pose, lambda done: tell(2 * len(tracks) + done, total)
+        )
         if solved.surprise > max(NOT_HUMAN, pipeline.NOT_HUMAN_VIDEO):
             _log.warning("a face that does not look human was left out")
             continue
@@ -261,7 +295,7 @@ def invert_video(
         solved.hold_lost(track.found)
         pipeline.to_own_size(solved, reader.scale)
         about = {"smooth": smoothing, "cuts": [int(cut) for cut in tracks.cuts], "inputs": ["rgb"]}
-        performance = to_performance(solved, tracks.times, {**(source or {}), **about})
+        performance = to_performance(solved, tracks.times, {**(source or {}), **about}, inverter.space)
         landmarks = track.landmarks[:, :, :2] / np.float32(reader.scale)
         performance = performance.with_(control_confidence=None)
         results.append(Captured(performance, landmarks, solved.error.astype(np.float32)))
@@ -273,8 +307,8 @@ def invert_video(
 def _predict(
     path: Path, tracks: Sequence[Track], inverter: Inverter, progress: Callable[[int], None]
 ) -> list[Array]:
-    """(T, 102) controls of each track, zeros where it has no face; the video is decoded once more."""
-    predicted = [np.zeros((len(track.found), len(FACS102))) for track in tracks]
+    """(T, C) controls of each track, zeros where it has no face; the video is decoded once more."""
+    predicted = [np.zeros((len(track.found), len(inverter.space))) for track in tracks]
     places: list[tuple[int, int]] = []
     samples: list[dict[str, NDArray[Any]]] = []
 
@@ -298,37 +332,50 @@ def _predict(
     return predicted
 
 
-def _smoothed(controls: Array, tracks: TrackSet, track: Track, strength: float) -> Array:
+def _smoothed(controls: Array, tracks: TrackSet, track: Track, strength: float, space: ControlSpace) -> Array:
     """Predicted controls without their jitter, each shot by itself; see `omote.capture.smooth`."""
-    noise = np.full(len(FACS102), CONTROL_NOISE)
-    noise[FACS102.match("gaze_*")] = GAZE_NOISE
+    noise = np.array([GAZE_NOISE if name.startswith("gaze") else CONTROL_NOISE for name in space.names])
     calm = controls.copy()
     for first, last in tracks.shots:
         for start, stop in stretches(track.found, first, last):
             part = slice(start, stop)
             calm[part] = smooth(controls[part], tracks.times[part], strength, noise=noise)
-    limited: Array = FACS102.clamp(calm).astype(np.float64)
+    limited: Array = space.clamp(calm).astype(np.float64)
     return limited
 
 
 def _solve(
-    track: Track, tracks: TrackSet, controls: Array, fitter: LandmarkFitter, progress: Callable[[int], None]
+    track: Track,
+    tracks: TrackSet,
+    controls: Array,
+    fitter: LandmarkFitter,
+    own: RigPose | None,
+    progress: Callable[[int], None],
 ) -> Solved:
-    """Identity and camera from key frames, then the pose of every frame, all with the controls held."""
+    """Identity and camera from key frames, then the pose of every frame, all with the controls held.
+
+    ``own`` places another rig than the embedded one, which then only finds the camera.
+    """
     keys = choose_key_frames(track)
     seen = [observe(track.landmarks[f], tracks.size, track.scores[f]) for f in keys]
-    surprise = float(np.median([fit.surprise for fit in fitter.fit_key_frames(seen)]))
-    fits = fitter.fit_key_frames(seen, held=[_held(fitter, controls[f]) for f in keys])
+    fits = fitter.fit_key_frames(seen)
+    surprise = float(np.median([fit.surprise for fit in fits]))
+    if own is None:
+        fits = fitter.fit_key_frames(seen, held=[_held(fitter, controls[f]) for f in keys])
     head, focal = fitter.model.prepare(fits[0].identity), fits[0].pose.focal
-    solved = Solved.empty(len(track.found), fits[0].identity, focal, tracks.size)
+    solved = Solved.empty(len(track.found), fits[0].identity, focal, tracks.size, controls.shape[1])
     for first, last in tracks.shots:
         pose = None
         for frame in range(first, last):
             if track.found[frame]:
                 observation = observe(track.landmarks[frame], tracks.size, track.scores[frame])
-                fit = fitter.fit_pose(observation, head, pose, _held(fitter, controls[frame]), focal)
-                _put(solved, frame, fit, controls[frame])
-                pose = fit.pose
+                if own is None:
+                    fit = fitter.fit_pose(observation, head, pose, _held(fitter, controls[frame]), focal)
+                    _put(solved, frame, fit, controls[frame])
+                    pose = fit.pose
+                else:
+                    pose, error = own.fit(observation, controls[frame], focal)
+                    solved.place(frame, pose, controls[frame], error)
             else:
                 pose = None
             progress(frame + 1)

@@ -65,6 +65,7 @@ def capture_file(
     method: Method | None = None,
     weights: str | Path | None = None,
     normals: str | Path | None = None,
+    rig: str | Path = "facs",
     options: FitOptions | None = None,
     progress: Progress | None = None,
 ) -> list[Captured]:
@@ -78,6 +79,8 @@ def capture_file(
             landmarks.
         weights: the network of the method inversion; None is the one that ships.
         normals: for a photo by inversion: an image of its camera-space normals, from the same view.
+        rig: for inversion: the file or folder of the rig that ``weights`` was trained for; the performances are in its
+            controls, and placed where its landmarks are.
         options: the fit's; default `FitOptions()`.
         progress: called as work goes on.
 
@@ -92,13 +95,13 @@ def capture_file(
     path = Path(path)
     if not 0.0 <= smooth <= 1.0:
         raise InputError(f"smooth is {smooth:g}, expected 0..1", remedy="0 is off, 1 is strongest.")
-    method = check_method(path, method, weights, normals)
+    method = check_method(path, method, weights, normals, rig)
     source: dict[str, Any] = {"file": path.name, "method": METHOD if method == "landmarks" else method}
     try:
         if method == "inversion":
             from omote.capture.inversion import invert_file
 
-            return invert_file(path, face, smooth, weights, normals, options, progress, source)
+            return invert_file(path, face, smooth, weights, normals, options, progress, source, str(rig))
         if is_scan(path):
             return _capture_scan(path, face, options, source)
         if is_video(path):
@@ -109,7 +112,11 @@ def capture_file(
 
 
 def check_method(
-    path: Path, method: str | None, weights: str | Path | None, normals: str | Path | None
+    path: Path,
+    method: str | None,
+    weights: str | Path | None,
+    normals: str | Path | None,
+    rig: str | Path = "facs",
 ) -> Method:
     """The method for a file.
 
@@ -119,9 +126,14 @@ def check_method(
     chosen = method or ("inversion" if is_scan(path) else "landmarks")
     if chosen not in METHODS:
         raise InputError(f"{method!r} is not a method", where="method", remedy="Use landmarks or inversion.")
-    if chosen == "landmarks" and (weights is not None or normals is not None):
-        what = "weights" if weights is not None else "normals"
-        raise InputError(f"{what} are for the method inversion", where=what, remedy="Add method inversion.")
+    for name, given in (("weights", weights is not None), ("normals", normals is not None)):
+        if given and chosen == "landmarks":
+            raise InputError(
+                f"{name} are for the method inversion", where=name, remedy="Add method inversion."
+            )
+    if chosen == "landmarks" and str(rig) != "facs":
+        what = "landmarks are fitted with the embedded head"
+        raise InputError(what, where="rig", remedy="Add method inversion, and weights trained for the rig.")
     if normals is not None and (is_scan(path) or is_video(path)):
         what = "a normal map goes with a photo, not with a " + ("scan" if is_scan(path) else "video")
         raise InputError(what, where=path)

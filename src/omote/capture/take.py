@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from omote.capture.fit import Fit, LandmarkFitter
 from omote.capture.landmark_model import Head
-from omote.capture.observation import Observation, observe
+from omote.capture.observation import Observation, Pose, observe
 from omote.capture.priors import variables
 from omote.capture.smooth import smooth
 from omote.capture.tracks import Track
-from omote.controls import FACS102
+from omote.controls import FACS102, ControlSpace
 from omote.geometry.rotations import axis_angle_to_quaternion, matrix_to_axis_angle, quaternion_to_axis_angle
 from omote.performance import Camera, Performance
 
@@ -37,9 +37,9 @@ class Solved:
     """A take as it was fitted, before it becomes a `Performance`.
 
     Attributes:
-        rotations (T, 3) axis-angle, translations (T, 3) metres, controls (T, 102), evidence (T, 102), confidence (T,),
+        rotations (T, 3) axis-angle, translations (T, 3) metres, controls (T, C), evidence (T, C), confidence (T,),
         error (T,) mean landmark error as a share of the eye distance; identity (I,), focal px, size (w, h) px;
-        surprise: `Fit.surprise`, median over the key frames.
+        surprise: `Fit.surprise`, median over the key frames. C is 102, but for takes of another rig.
     """
 
     rotations: Array
@@ -54,20 +54,30 @@ class Solved:
     surprise: float = 0.0
 
     @classmethod
-    def empty(cls, frames: int, identity: Array, focal: float, size: tuple[int, int]) -> Solved:
-        """A take without any frame fitted yet."""
-        width = len(FACS102)
+    def empty(
+        cls,
+        frames: int,
+        identity: Array,
+        focal: float,
+        size: tuple[int, int],
+        width: int = len(FACS102),
+    ) -> Solved:
+        """A take of ``width`` controls without any frame fitted yet."""
         turns, places, controls, evidence = (np.zeros((frames, n)) for n in (3, 3, width, width))
         error = np.full(frames, np.nan)
         return cls(turns, places, controls, evidence, np.zeros(frames), error, identity, focal, size)
 
     def put(self, frame: int, fit: Fit) -> None:
         """Enter one frame's fit."""
-        self.rotations[frame] = matrix_to_axis_angle(fit.pose.rotation)
-        self.translations[frame] = fit.pose.translation
-        self.controls[frame], self.evidence[frame] = fit.controls, fit.evidence
-        self.error[frame] = fit.error
-        self.confidence[frame] = frame_confidence(np.array(fit.error))
+        self.place(frame, fit.pose, fit.controls, fit.error)
+        self.evidence[frame] = fit.evidence
+
+    def place(self, frame: int, pose: Pose, controls: Array, error: float) -> None:
+        """Enter one frame: its pose, its controls (C,), and its landmark error."""
+        self.rotations[frame] = matrix_to_axis_angle(pose.rotation)
+        self.translations[frame] = pose.translation
+        self.controls[frame], self.error[frame] = controls, error
+        self.confidence[frame] = frame_confidence(np.array(error))
 
     def hold_lost(self, found: NDArray[np.bool_]) -> None:
         """Frames without a face hold the last one that had one (at the beginning: the first), with confidence 0."""
@@ -211,17 +221,19 @@ def stretches(found: NDArray[np.bool_], first: int, last: int) -> list[tuple[int
     return [(first + int(a), first + int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def to_performance(solved: Solved, times: Array, source: dict[str, object]) -> Performance:
-    """The take as a `Performance` of the embedded rig."""
+def to_performance(
+    solved: Solved, times: Array, source: dict[str, object], space: ControlSpace = FACS102
+) -> Performance:
+    """The take as a `Performance` of the embedded rig, or of a rig with controls of its own."""
     return Performance(
-        space=FACS102,
+        space=space,
         controls=solved.controls,
         head_rotation=solved.rotations,
         head_translation=solved.translations,
         confidence=solved.confidence,
         control_confidence=solved.evidence,
         times=times,
-        identity={"facs": solved.identity},
+        identity={"facs": solved.identity} if space == FACS102 else {},
         camera=Camera(solved.focal, (solved.size[0] / 2, solved.size[1] / 2), solved.size),
         source=source,
     )

@@ -33,6 +33,7 @@ class CaptureArgs:
       omote capture shaky.mp4 --smooth 0.8 --no-overlay --json
       omote capture scans/*.obj --to arkit
       omote capture render.png --method inversion --normals render_normals.png
+      omote capture take.mp4 --method inversion --rig hero.glb --weights run/model.safetensors --to glb
     """
 
     paths: Annotated[
@@ -50,6 +51,9 @@ class CaptureArgs:
     inversion."""
     weights: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
     """Another network for inversion, as `omote train inversion` writes it."""
+    rig: Annotated[str, tyro.conf.arg(metavar="facs|FILE")] = "facs"
+    """For inversion, the rig that --weights was trained for: the results are in its controls, and --to glb is its own
+    file with the take as an animation."""
     normals: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
     """A photo's normal map for inversion: camera space, as large as the photo."""
     face: Annotated[str, tyro.conf.arg(metavar="largest|all|NUMBER")] = "largest"

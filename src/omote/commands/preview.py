@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omote.capture.pipeline import Captured
     from omote.commands.batch import Report
+    from omote.rigs.protocol import Rig
 
 
-def write_preview(source: Path, faces: Sequence[Captured], target: Path, report: Report) -> None:
+def write_preview(
+    source: Path, faces: Sequence[Captured], target: Path, report: Report, rig: Rig | None = None
+) -> None:
     """Draw the fitted head over the photo, over the render of the scan, or over each frame of the video.
 
     Args:
@@ -19,6 +22,7 @@ def write_preview(source: Path, faces: Sequence[Captured], target: Path, report:
         faces: what was captured from it.
         target: ``.png`` for a photo or a scan, ``.mp4`` for a video.
         report: told how many frames of how many are drawn.
+        rig: that was captured, with landmarks; None is the embedded one.
     """
     from omote.media import is_video, read_image, write_image
     from omote.render.overlay import photo_panel, video_overlay
@@ -26,9 +30,9 @@ def write_preview(source: Path, faces: Sequence[Captured], target: Path, report:
     takes = [face.performance for face in faces]
     marks = [face.landmarks for face in faces]
     if faces[0].picture is not None:
-        write_image(target, photo_panel(faces[0].picture, takes, [points[0] for points in marks]))
+        write_image(target, photo_panel(faces[0].picture, takes, [points[0] for points in marks], rig=rig))
     elif is_video(source):
         count = len(takes[0])
-        video_overlay(source, takes, marks, target, progress=lambda done: report(done, count))
+        video_overlay(source, takes, marks, target, progress=lambda done: report(done, count), rig=rig)
     else:
-        write_image(target, photo_panel(read_image(source), takes, [points[0] for points in marks]))
+        write_image(target, photo_panel(read_image(source), takes, [points[0] for points in marks], rig=rig))

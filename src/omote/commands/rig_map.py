@@ -87,7 +87,9 @@ class RigMapArgs:
 
         if self.take is None or self.output is None:
             raise InputError("give a file to write the take to", where="--take", remedy="Add -o out.glb")
-        take = mapping.take_to_rig(export.read(self.take))
+        take = export.read(self.take)
+        if take.space.names != rig.space.names:  # else it was captured with this rig
+            take = mapping.take_to_rig(take)
         outputs = write_rig_take(take, rig, Path(self.rig), self.output)
         if self.json:
             console.say_json({"input": self.take, "outputs": outputs, "controls": len(rig.space)})

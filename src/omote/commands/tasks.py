@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 FaceChoice = Literal["largest", "all"] | int
 TEXTURES = ("photo", "photo-lit", "paint")
 """What the head of an exported mesh wears: the photo without its light, the photo as it is, or paint."""
+RIG = "facs"
+"""The embedded rig."""
+_ON_A_RIG = ("omote", "glb", "npz")
+"""Formats that hold takes in the controls of another rig."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Task:
     method: Literal["landmarks", "inversion"] = "landmarks"
     weights: Path | None = None  # of the method inversion; None: those that ship
     normals: Path | None = None  # the normal map of a photo
+    rig: str = RIG  # the one that ``weights`` is for
 
     def performance_path(self, index: int) -> Path:
         """The ``.omote`` file of a face; numbered only where all faces are asked for."""
@@ -71,6 +76,8 @@ def plan(args: CaptureArgs) -> list[Task]:
     sources = expand(args.paths, args.output)
     methods = {source: _method(args, source) for source in sources}
     _check_companions(args, sources)
+    if args.rig != RIG:
+        _check_rig(args, wanted)
     prepare_target(args.output / "probe.omote")
     counts = Counter(source.stem for source in sources)
     tasks: dict[str, Task] = {}
@@ -95,6 +102,7 @@ def plan(args: CaptureArgs) -> list[Task]:
             method=methods[source],
             weights=args.weights if methods[source] == "inversion" else None,
             normals=args.normals,
+            rig=args.rig,
         )
     for task in tasks.values():
         _check_input_stays(task)
@@ -102,15 +110,14 @@ def plan(args: CaptureArgs) -> list[Task]:
 
 
 def _check_input_stays(task: Task) -> None:
-    """Refuse to write a head over the scan that it is captured from."""
+    """Refuse to write a head over the scan that it is captured from, or over the rig."""
     from omote import export
 
     for form in export.parse_formats(task.formats) if task.formats else ():
-        if task.beside(form.suffix).resolve() == task.source.resolve():
-            remedy = "Choose another folder with -o."
-            raise InputError(
-                f"the {form.name} file would be written over it", where=task.source, remedy=remedy
-            )
+        for place in (task.source, Path(task.rig)):
+            if task.beside(form.suffix).resolve() == place.resolve():
+                remedy = "Choose another folder with -o."
+                raise InputError(f"the {form.name} file would be written over it", where=place, remedy=remedy)
 
 
 def _method(args: CaptureArgs, source: Path) -> Literal["landmarks", "inversion"]:
@@ -140,6 +147,22 @@ def _check_companions(args: CaptureArgs, sources: list[Path]) -> None:
     if args.normals is not None and (len(sources) > 1 or is_scan(sources[0])):
         what = "a normal map goes with one photo" if len(sources) > 1 else "a scan has its own normals"
         raise InputError(what, where="--normals", remedy="Give one photo, and its normal map.")
+
+
+def _check_rig(args: CaptureArgs, wanted: tuple[str, ...]) -> None:
+    """Refuse --rig without a network for it, or with files that cannot hold its controls."""
+    if args.weights is None:
+        remedy = f"Add --method inversion --weights FILE, of omote train inversion --rig {args.rig}."
+        raise InputError(
+            "a rig of your own needs a network that was trained for it", where="--rig", remedy=remedy
+        )
+    others = [name for name in wanted if name not in _ON_A_RIG]
+    if others:
+        what = f"takes of a rig of your own are not written as {others[0]}"
+        raise InputError(what, where="--to", remedy="Use glb or npz, or convert with omote rig map.")
+    if "glb" in wanted and Path(args.rig).suffix.lower() not in (".glb", ".vrm"):
+        remedy = "Leave out --to glb: the .omote file holds its controls."
+        raise InputError("only a rig that is a .glb can be copied with a take", where="--to", remedy=remedy)
 
 
 def parse_face(text: str) -> FaceChoice:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from omote import __version__
 from omote.commands.batch import Report
 from omote.commands.notes import notes_to
-from omote.commands.tasks import Busy, Task, locked
+from omote.commands.tasks import RIG, Busy, Task, locked
 from omote.errors import OmoteError
 
 if TYPE_CHECKING:
     from omote.performance import Performance
+    from omote.rigs.protocol import Rig
 
 OUR_FAULT = "This is a fault in Omote; OMOTE_DEBUG=1 shows where."
 _MARK = "capture"
@@ -131,6 +132,8 @@ def marker(task: Task, faces: int) -> dict[str, Any]:
         said |= {"method": task.method, "network": _digest(task.weights or shipped_weights())}
     if task.normals is not None:
         said["normals"] = _digest(task.normals)
+    if task.rig != RIG:
+        said["rig"] = _digest(Path(task.rig)) or str(Path(task.rig).resolve())
     return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture, **said}
 
 
@@ -162,6 +165,8 @@ def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) ->
         target = stem.with_name(stem.name + form.suffix)
         if fresh and _is_newer(target, saved):
             paths.append(target)
+        elif task.rig != RIG and form.name == "glb":
+            paths += _write_on_rig(task, take, target)
         elif form.name != "omote":
             options: dict[str, Any] = {}
             if task.texture != "paint" and "albedo" in export.options_of(form):
@@ -171,6 +176,14 @@ def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) ->
                     options["albedo"] = albedo
             paths += export.write(take, target, **options)
     return paths
+
+
+def _write_on_rig(task: Task, take: Performance, target: Path) -> list[Path]:
+    """The rig's own file with the take as an animation, or its weights."""
+    from omote.export.rig_take import write_rig_take
+    from omote.rigs.open import open_blendshapes
+
+    return write_rig_take(take, open_blendshapes(task.rig), Path(task.rig), target)
 
 
 def _albedo(task: Task, take: Performance) -> Any:
@@ -204,6 +217,16 @@ def _is_newer(path: Path, than: Path) -> bool:
         return False
 
 
+def _own_rig(task: Task) -> Rig | None:
+    """The rig that is captured, with landmarks; None for the embedded one."""
+    if task.rig == RIG:
+        return None
+    from omote.capture.inverter import load_inverter
+
+    pose = load_inverter(task.weights, task.rig).pose
+    return None if pose is None else pose.rig
+
+
 def _save(task: Task, index: int, take: Performance, digest: str, faces: int) -> Performance:
     about: dict[str, Any] = {"sha256": digest, "size": task.source.stat().st_size, "omote": __version__}
     if task.consent is not None:
@@ -228,10 +251,11 @@ def _run_pipeline(task: Task, report: Report) -> list[Performance]:
         method=task.method,
         weights=task.weights,
         normals=task.normals,
+        rig=task.rig,
         progress=report,
     )
     if task.overlay:
         from omote.commands.preview import write_preview
 
-        write_preview(task.source, found, overlay_path(task), report)
+        write_preview(task.source, found, overlay_path(task), report, _own_rig(task))
     return [face.performance for face in found]

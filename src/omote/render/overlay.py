@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from omote.render.overlay_panels import (
     draw_dots,
 )
 
+if TYPE_CHECKING:
+    from omote.rigs.protocol import Rig
+
 __all__ = ["CAPTIONS", "frame_strip", "photo_panel", "video_overlay"]
 
 CAPTIONS = ("photo", "landmarks", "fitted head", "overlay")
@@ -40,6 +44,7 @@ def photo_panel(
     *,
     frame: int = 0,
     max_side: int = 768,
+    rig: Rig | None = None,
 ) -> Picture:
     """Four panels side by side: photo | landmarks | fitted head | overlay.
 
@@ -49,6 +54,7 @@ def photo_panel(
         landmarks: for each face (478, 2) detected landmarks, pixels of the photo; default: the fitted ones.
         frame: which frame of the performances.
         max_side: longer side of each panel, pixels.
+        rig: of performances in the controls of a rig of one's own, with landmarks; None is the embedded one.
 
     Returns:
         (h, 4 w, 3) uint8 RGB; each panel shows the faces with room around them.
@@ -60,14 +66,14 @@ def photo_panel(
     _check(performances, marks)
     if not all(0 <= frame < len(take) for take in performances):
         raise InputError(f"frame {frame} is not in the performance", remedy=f"It has {len(performances[0])}.")
-    painter, width = _painter(), performances[0].camera.size[0]
+    painter, width = _painter(rig), performances[0].camera.size[0]
     posed = [painter.vertices(take, [frame])[0] for take in performances]
-    fitted = [_fitted(take, points)[None] for take, points in zip(performances, posed, strict=True)]
+    fitted = [_fitted(painter, take, points)[None] for take, points in zip(performances, posed, strict=True)]
     shown = fitted if marks is None else marks
     crop = Crop.around(shown, performances[0].camera.size, max_side)
     photo = crop.cut(image, width)
     dots = _landmark_panel(photo, [points[0] for points in shown], crop)
-    head, overlay = _head_panels(photo, performances, posed, frame, crop, supersample=2)
+    head, overlay = _head_panels(painter, photo, performances, posed, frame, crop, supersample=2)
     panels = (photo, dots, head, overlay)
     return np.concatenate([caption(p, text) for p, text in zip(panels, CAPTIONS, strict=True)], axis=1)
 
@@ -80,6 +86,7 @@ def video_overlay(
     *,
     progress: Callable[[int], None] | None = None,
     max_side: int = 512,
+    rig: Rig | None = None,
 ) -> Path:
     """Write a video: left the frames with the landmarks' contours, right the fitted head over them. The sound is kept.
 
@@ -92,6 +99,7 @@ def video_overlay(
         out_path: ``.mp4``, ``.mov``, ``.mkv``, ``.webm`` or ``.gif``; it appears when it is whole.
         progress: called with the number of frames written.
         max_side: longer side of each of the two panels, pixels.
+        rig: see `photo_panel`.
 
     Returns:
         ``out_path``.
@@ -102,8 +110,8 @@ def video_overlay(
     """
     _check(performances, landmarks)
     take = performances[0]
-    painter, width = _painter(), take.camera.size[0]
-    marks = _marks(performances, landmarks)
+    painter, width = _painter(rig), take.camera.size[0]
+    marks = _marks(painter, performances, landmarks)
     crop = Crop.around(marks, take.camera.size, max_side)
     reader = open_video(video, prefetch=True, max_side=_DECODED_SIDE)
     size = (2 * crop.size[0], crop.size[1])
@@ -117,7 +125,9 @@ def video_overlay(
                 left = photo
                 for points in seen:
                     left = draw_contours(left, points)
-                _, right = _head_panels(photo, performances, heads, number, crop, supersample=1, alone=False)
+                _, right = _head_panels(
+                    painter, photo, performances, heads, number, crop, supersample=1, alone=False
+                )
                 if not any(t.confidence[number] > 0 for t in performances):
                     left = caption(left, "no face")
                 writer.write(np.concatenate([left, right], axis=1))
@@ -155,16 +165,19 @@ def frame_strip(
         raise InputError(f"count is {count}, expected at least 1")
     _check([performance], None if landmarks is None else [landmarks])
     wanted = np.unique(np.linspace(0, len(performance) - 1, count).round().astype(int)).tolist()
-    marks = _marks([performance], None if landmarks is None else [landmarks])
+    painter = _painter()
+    marks = _marks(painter, [performance], None if landmarks is None else [landmarks])
     crop = Crop.around(marks, performance.camera.size, side)
-    posed = dict(zip(wanted, _painter().vertices(performance, wanted), strict=True))
+    posed = dict(zip(wanted, painter.vertices(performance, wanted), strict=True))
     columns = []
     with open_video(video, max_side=_DECODED_SIDE) as reader:
         for number, (time, picture) in enumerate(reader):
             if number not in posed:
                 continue
             photo = crop.cut(picture, performance.camera.size[0])
-            head, overlay = _head_panels(photo, [performance], [posed[number]], number, crop, supersample=2)
+            head, overlay = _head_panels(
+                painter, photo, [performance], [posed[number]], number, crop, supersample=2
+            )
             lost = performance.confidence[number] <= 0
             photo = caption(photo, f"{time:.2f} s" + (", no face" if lost else ""))
             columns.append(np.concatenate([photo, overlay, head]))
@@ -175,9 +188,13 @@ def frame_strip(
     return np.concatenate(columns, axis=1)
 
 
+def _painter(rig: Rig | None = None) -> HeadPainter:
+    return _embedded() if rig is None else HeadPainter(rig)
+
+
 @cache
-def _painter() -> HeadPainter:
-    return HeadPainter()
+def _embedded() -> HeadPainter:
+    return HeadPainter()  # paints its skin, which takes a second
 
 
 def _check(performances: Sequence[Performance], landmarks: Sequence[Points] | None) -> None:
@@ -189,22 +206,24 @@ def _check(performances: Sequence[Performance], landmarks: Sequence[Points] | No
         raise InputError(f"{len(landmarks)} sets of landmarks for {len(performances)} performances")
 
 
-def _fitted(take: Performance, vertices: NDArray[np.float32]) -> NDArray[np.float64]:
+def _fitted(painter: HeadPainter, take: Performance, vertices: NDArray[np.float32]) -> NDArray[np.float64]:
     """(478, 2) pixels: where the fitted head (V, 3) has its landmarks."""
-    points = _painter().rig.landmarks.apply(vertices).astype(np.float64)
+    points = painter.landmarks.apply(vertices).astype(np.float64)
     return points[:, :2] * (1.0, -1.0) * take.camera.focal / -points[:, 2:] + take.camera.principal
 
 
-def _marks(performances: Sequence[Performance], landmarks: Sequence[Points] | None) -> list[Points]:
+def _marks(
+    painter: HeadPainter, performances: Sequence[Performance], landmarks: Sequence[Points] | None
+) -> list[Points]:
     """For each face (T, 478, 2); the fitted ones if none were given."""
     if landmarks is not None:
         return [np.asarray(points) for points in landmarks]
     found = []
     for take in performances:
         rows = np.full((len(take), 478, 2), np.nan, np.float32)
-        for number, (points,) in enumerate(_posed(_painter(), [take])):
+        for number, (points,) in enumerate(_posed(painter, [take])):
             if take.confidence[number] > 0:
-                rows[number] = _fitted(take, points)
+                rows[number] = _fitted(painter, take, points)
         found.append(rows)
     return found
 
@@ -225,6 +244,7 @@ def _landmark_panel(photo: Picture, points: Sequence[Points], crop: Crop) -> Pic
 
 
 def _head_panels(
+    painter: HeadPainter,
     photo: Picture,
     performances: Sequence[Performance],
     posed: Sequence[NDArray[np.float32]],
@@ -235,7 +255,7 @@ def _head_panels(
     alone: bool = True,
 ) -> tuple[Picture, Picture]:
     """The heads on a neutral ground (empty unless ``alone``), and over the photo; the nearest one last."""
-    painter, overlay = _painter(), photo.copy()
+    overlay = photo.copy()
     ground = np.full(photo.shape if alone else (1, 1, 3), NEUTRAL, np.float32)
     for number in sorted(range(len(posed)), key=lambda k: float(performances[k].head_translation[frame, 2])):
         if performances[number].confidence[frame] <= 0:

@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from omote.errors import InputError
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera, Performance
 from omote.rigs.contours import BROW, EYE, LIPS_INNER, LIPS_OUTER, NOSE_BASE, NOSE_BRIDGE, OVAL
+
+if TYPE_CHECKING:
+    import torch
+
+    from omote.rigs.landmarks import LandmarkEmbedding
+    from omote.rigs.protocol import Rig
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.floating[Any]]
@@ -26,6 +33,8 @@ _ROOM = 0.48
 """Room around the landmarks, as a share of the larger side of their box."""
 _SHIFT = 4
 """OpenCV's sub-pixel bits for line ends."""
+_CLAY = (0.72, 0.53, 0.44)
+"""Of a rig without colours, sRGB."""
 
 _CLOSED = (OVAL, LIPS_OUTER, LIPS_INNER, *EYE.values(), *BROW.values())
 _OPEN = (NOSE_BRIDGE, NOSE_BASE)
@@ -176,20 +185,59 @@ def caption(picture: Picture, text: str) -> Picture:
 
 
 class HeadPainter:
-    """Draws the embedded rig's head of takes: on a neutral ground, and over the picture."""
+    """Draws the head of takes: on a neutral ground, and over the picture.
+
+    Args:
+        rig: of takes in the controls of another rig, with landmarks; None draws the embedded one.
+
+    Raises:
+        InputError: the rig has no landmarks.
+    """
+
+    rig: Rig
+    landmarks: LandmarkEmbedding
+    _lashes: torch.Tensor | None
 
     FADE = (-0.042, 0.012)
     """Head-space z in metres over which the overlaid head fades in from the back."""
     OPACITY, WIRES = 0.62, 0.22
 
-    def __init__(self) -> None:
+    def __init__(self, rig: Rig | None = None) -> None:
+        if rig is None:
+            self._paint_embedded()
+        else:
+            self._paint(rig)
+
+    def _paint(self, rig: Rig) -> None:
+        """Make ready to draw any rig: in its own colours or in clay, over the picture the face alone."""
+        from omote.render.texture_sampling import Albedo
+        from omote.rigs.regions import face_region
+
+        if rig.landmarks is None:
+            raise InputError(
+                "its landmarks were not looked for", where=rig.name, remedy="Call rig_landmarks."
+            )
+        colours = getattr(rig, "colours", None)
+        self.rig, self.landmarks = rig, rig.landmarks
+        self.albedo = Albedo.from_srgb(np.asarray(_CLAY if colours is None else colours))
+        faces, shown = rig.faces.numpy(), face_region(rig)
+        kept = shown[faces].all(1)
+        self._share = np.append(kept, False).astype(np.float32)
+        edges = np.sort(np.concatenate([faces[kept][:, [k, (k + 1) % 3]] for k in range(3)]), 1)
+        self._edges = np.unique(edges, axis=0)
+        self._shown = np.flatnonzero(shown)
+        self._lashes = None
+
+    def _paint_embedded(self) -> None:
+        """Make ready to draw the embedded rig: its skin painted, over the picture fading in from the back."""
         import torch
 
         from omote.render.albedo import paint_albedo
         from omote.render.texture_sampling import Albedo
         from omote.rigs.facs import load_rig
 
-        self.rig = rig = load_rig()
+        rig = load_rig()
+        self.rig, self.landmarks = rig, rig.landmarks
         self.albedo = Albedo.from_srgb(paint_albedo(size=1024))
         rest = rig.template[rig.expand].numpy()
         faces = rig.faces.numpy()
@@ -214,13 +262,11 @@ class HeadPainter:
         """(N, V, 3) metres, camera space, of some frames of a take."""
         import torch
 
-        from omote.controls import FACS102
-
-        index = list(frames)
+        index, space = list(frames), self.rig.space
         controls = take.controls[index]
-        if take.space != FACS102:
-            controls = take.space.convert(controls, to=FACS102)
-        identity = take.identity.get("facs", np.zeros(len(self.rig.identity_space), np.float32))
+        if take.space.names != space.names:
+            controls = take.space.convert(controls, to=space)
+        identity = take.identity.get(self.rig.name, np.zeros(len(self.rig.identity_space), np.float32))
         with torch.no_grad():
             head = self.rig(torch.tensor(controls), torch.tensor(identity)[None]).numpy()
         turn = np.asarray(axis_angle_to_matrix(take.head_rotation[index].astype(np.float64)))
@@ -258,7 +304,7 @@ class HeadPainter:
 
         share = cv2.GaussianBlur(self._share[drawn.triangle_id] * drawn.alpha, (0, 0), 2.0)
         share = np.minimum(share, drawn.alpha)
-        marks = self.rig.landmarks.apply(vertices)
+        marks = self.landmarks.apply(vertices)
         spots = _project(marks, camera)
         size = float(np.clip(np.ptp(spots[:468, 1]) / 400, 0.35, 1.0))  # fainter lines on small faces
         wires = self._wires(drawn, vertices, camera) * share * (self.WIRES * size)

@@ -101,7 +101,7 @@ def _painter() -> HeadPainter:
 def _framed(painter: HeadPainter, take: Performance, size: int) -> Camera:
     """A square piece of the take's camera that holds the face in all of the take."""
     some = np.unique(np.linspace(0, len(take) - 1, min(_FRAMED, len(take))).round().astype(int)).tolist()
-    points: NDArray[Any] = painter.rig.landmarks.apply(painter.vertices(take, some)).reshape(-1, 3)
+    points: NDArray[Any] = painter.landmarks.apply(painter.vertices(take, some)).reshape(-1, 3)
     spots = points[:, :2] * (1.0, -1.0) * take.camera.focal / np.maximum(-points[:, 2:], 1e-3)
     spots += take.camera.principal
     low, high = spots.min(0), spots.max(0)

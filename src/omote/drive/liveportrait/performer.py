@@ -78,7 +78,7 @@ class Performer:
         return np.asarray(np.round(ground.clip(0, 1) * 255), np.uint8)
 
     def _marks(self, vertices: NDArray[np.float32], camera: Camera) -> NDArray[Any]:
-        points = self._painter.rig.landmarks.apply(vertices).astype(np.float64)
+        points = self._painter.landmarks.apply(vertices).astype(np.float64)
         flat = points[:, :2] * (1.0, -1.0) * camera.focal / np.maximum(-points[:, 2:], 1e-3)
         marks: NDArray[Any] = flat + camera.principal
         return marks

@@ -77,7 +77,7 @@ def load_checkpoint(
 
     config, _ = read_description(path)
     if rig is not None and config.rig != rig:
-        remedy = f"Train one with: omote train inversion --rig {rig}"
+        remedy = f"Give the rig that it was made for with --rig, or a network for '{rig}'."
         raise WeightsError(f"made for the rig '{config.rig}', not for '{rig}'", where=path, remedy=remedy)
     if space is not None and config.controls != space.names:
         ours, theirs = set(space.names), set(config.controls)

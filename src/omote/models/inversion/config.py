@@ -201,6 +201,10 @@ class InversionConfig:
         """How many tokens a backbone ends with."""
         return (self.size // (8 * self.patch_stride if self.backbone == "hiera" else 32)) ** 2
 
+    def does_without(self, modality: Modality) -> bool:
+        """Whether it learned to do without a modality (`modality_dropout`), or never looks at it."""
+        return modality not in self.modalities or self.modality_dropout[MODALITIES.index(modality)] > 0
+
     @classmethod
     def paper(cls, space: ControlSpace, rig: str) -> InversionConfig:
         """The published network: two Hiera-T at 512 px, three stages frozen, centre crop (arXiv 2510.13933, §3)."""

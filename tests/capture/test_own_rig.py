@@ -1,0 +1,199 @@
+"""Capture in the controls of a rig of one's own: a head with three shapes, and a network that predicts known ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tests.models.small_networks import small_hiera
+from tests.rigs.rig_files import SOME_CONTROLS, embedded_head
+
+import omote
+from omote.capture import inverter
+from omote.capture.mesh_landmarks import rig_landmarks
+from omote.capture.observation import Observation, Pose, rotation_matrix
+from omote.capture.rig_pose import RigPose
+from omote.cli import main
+from omote.controls import FACS102
+from omote.errors import InputError, WeightsError
+from omote.export.rig_take import ANIMATION
+from omote.export.shapes_glb import write_shapes_glb
+from omote.media import VideoWriter, read_image, write_image
+from omote.models.inversion import InversionNet, save_checkpoint
+from omote.performance import Performance
+from omote.render import render_mesh
+from omote.rigs.facs import load_rig
+from omote.rigs.gltf_data import GltfFile
+from omote.rigs.open import open_rig
+from omote.rigs.protocol import Rig
+
+Pixels = NDArray[np.uint8]
+TRUE = dict(zip(SOME_CONTROLS, (0.5, 0.8, 0.3), strict=True))
+TURN, PLACE, FOCAL = np.array([0.05, 0.25, -0.04]), np.array([0.01, -0.02, -0.66]), 1.8 * 512
+
+
+@pytest.fixture(scope="module")
+def hero(photo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    identity = np.random.default_rng(4).normal(0, 0.6, len(load_rig().identity_space))
+    path = tmp_path_factory.mktemp("rig") / "hero.glb"
+    write_shapes_glb(embedded_head(identity), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rig(hero: Path) -> Rig:
+    found = open_rig(hero)
+    rig_landmarks(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def weights(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for it that predicts `TRUE` whatever it sees."""
+    torch.manual_seed(0)
+    net = InversionNet(small_hiera(rig.space, rig.name, hidden=8))
+    with torch.no_grad():
+        net.head[-1].weight.zero_()
+        net.head[-1].bias.copy_(torch.tensor([TRUE[name] for name in rig.space.names]))
+    path = tmp_path_factory.mktemp("net") / "hero.safetensors"
+    save_checkpoint(path, net)
+    return path
+
+
+def drawn(rig: Rig, turn: np.ndarray) -> Pixels:
+    controls = torch.tensor([[TRUE[name] for name in rig.space.names]])
+    head = rig(controls, torch.zeros(1, 0))[0].numpy() @ rotation_matrix(turn).T + PLACE
+    camera = omote.Camera(FOCAL, (256.0, 256.0), (512, 512))
+    clay, behind = (0.72, 0.53, 0.44), (0.5, 0.5, 0.5)
+    found = render_mesh(
+        head.astype(np.float32), rig.faces, camera, weld=rig.weld, albedo=clay, background=behind
+    )
+    return np.rint(found.rgb * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def picture(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "shot.png"
+    write_image(path, drawn(rig, TURN))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _forget_networks() -> Iterator[None]:
+    yield
+    inverter.load_inverter.cache_clear()
+
+
+@pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), (0.2, -0.5, 0.1), (-0.3, 0.6, 0.4)])
+def test_the_pose_of_projected_landmarks_is_found(rig: Rig, turn: tuple[float, float, float]) -> None:
+    placed = RigPose(rig)
+    controls = np.array([0.4, 0.1, 0.9])
+    true = Pose(rotation_matrix(np.array(turn)), np.array([0.03, -0.05, -0.7]), 800.0)
+    pixels = true.project(placed.points(controls), np.array([320.0, 240.0]))
+    seen = Observation(pixels, float(np.linalg.norm(pixels[33] - pixels[263])), (640, 480), None)
+    pose, error = placed.fit(seen, controls, 800.0)
+    np.testing.assert_allclose(pose.rotation, true.rotation, atol=1e-4)
+    np.testing.assert_allclose(pose.translation, true.translation, atol=1e-4)
+    assert error < 1e-4
+    _, off = placed.fit(seen, np.zeros(3), 800.0)
+    assert off > 100 * error
+
+
+def test_a_photo_in_the_rig_s_own_controls(rig: Rig, hero: Path, weights: Path, picture: Path) -> None:
+    take = omote.capture(picture, method="inversion", weights=weights, rig=hero)
+    assert take.space == rig.space
+    assert dict(zip(rig.space.names, take.controls[0], strict=True)) == pytest.approx(TRUE, abs=1e-3)
+    assert take.head_rotation[0] == pytest.approx(TURN, abs=0.06)
+    depth = take.head_translation[0, 2] / take.camera.focal * FOCAL
+    assert depth == pytest.approx(PLACE[2], rel=0.05)
+    assert take.identity == {}
+    assert take.confidence[0] > 0.5
+    assert take.source["rig"] == "hero.glb"
+
+
+def test_a_video_follows_the_head(rig: Rig, hero: Path, weights: Path, tmp_path: Path) -> None:
+    turns = np.linspace(-0.3, 0.3, 6)
+    with VideoWriter(tmp_path / "turn.mp4", (512, 512), fps=25) as writer:
+        for turn in turns:
+            writer.write(drawn(rig, np.array([0, turn, 0])))
+    take = omote.capture(tmp_path / "turn.mp4", method="inversion", weights=weights, rig=hero, smooth=0.0)
+    assert take.space == rig.space
+    assert take.head_rotation[:, 1] == pytest.approx(turns, abs=0.06)
+    np.testing.assert_allclose(take.controls, np.tile([TRUE[n] for n in rig.space.names], (6, 1)), atol=2e-3)
+
+
+def test_the_command_writes_the_rig_s_own_file(
+    hero: Path, weights: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["capture", str(picture), "--method", "inversion", "--rig", str(hero), "--weights", str(weights)]
+    words += ["--to", "glb", "-o", str(out)]
+    assert main(words) == 0
+    assert "captured in" in capsys.readouterr().out
+    saved = Performance.load(out / "shot.omote")
+    assert saved.space.names == open_rig(hero).space.names
+    assert read_image(out / "shot_overlay.png").shape[1] > 1000
+    assert main([*words]) == 0
+    assert "already complete" in capsys.readouterr().out
+    replayed = GltfFile(out / "shot.glb")
+    assert [animation["name"] for animation in replayed.items("animations")] == [ANIMATION]
+    assert open_rig(out / "shot.glb").space.names == saved.space.names
+    target = tmp_path / "weights.json"
+    assert main(["rig", "map", str(hero), "--take", str(out / "shot.omote"), "-o", str(target)]) == 0
+    written = json.loads(target.read_text())["weights"]
+    assert {name: row[0] for name, row in written.items()} == pytest.approx(TRUE, abs=1e-3)
+
+
+def test_networks_and_rigs_that_do_not_belong_together(hero: Path, weights: Path, picture: Path) -> None:
+    with pytest.raises(InputError, match=r"hero\.glb: the network that ships is for the embedded head"):
+        omote.capture(picture, method="inversion", rig=hero)
+    with pytest.raises(WeightsError, match="made for the rig 'facs', not for 'hero'"):
+        omote.capture(picture, method="inversion", rig=hero, weights=inverter.shipped_weights())
+    with pytest.raises(WeightsError, match="made for the rig 'hero', not for 'facs'"):
+        omote.capture(picture, method="inversion", weights=weights)
+    with pytest.raises(InputError, match="landmarks are fitted with the embedded head"):
+        omote.capture(picture, rig=hero)
+    with pytest.raises(InputError, match="landmarks were not looked for"):
+        RigPose(open_rig(hero))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rig", "hero.glb", "--method", "inversion"], "--rig: a rig of your own needs a network"),
+        (
+            ["--rig", "hero.glb", "--weights", "W", "--method", "inversion", "--to", "livelink"],
+            "not written as livelink",
+        ),
+        (
+            ["--rig", "shapes", "--weights", "W", "--method", "inversion", "--to", "glb"],
+            "only a rig that is a .glb",
+        ),
+        (
+            ["--rig", "shot.glb", "--weights", "W", "--method", "inversion", "--to", "glb", "-o", "."],
+            "over it",
+        ),
+    ],
+)
+def test_what_the_command_refuses(
+    options: list[str],
+    message: str,
+    weights: Path,
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [str(weights) if word == "W" else word for word in options]
+    assert main(["capture", str(picture), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_embedded_head_s_controls_are_unchanged(picture: Path) -> None:
+    assert omote.capture(picture, method="inversion").space == FACS102
