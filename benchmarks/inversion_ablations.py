@@ -55,10 +55,10 @@ class Run:
     equal_time: bool = False
 
 
+_UNREAD: dict[str, Any] = {"grid": (0, 0), "window": (0, 0), "both_ways": False}
+_NO_MESH: dict[str, Any] = {**_UNREAD, "mesh_points": 0, "quiet": ()}
 _HIERA: dict[str, Any] = {
     "backbone": "hiera",
-    "mesh_points": 0,
-    "grid": (0, 0),
     "embed_dim": 32,
     "depths": (1, 2, 4, 1),
     "patch_stride": 8,
@@ -73,29 +73,30 @@ RUNS = (
     Run("both_losses", "control and mesh loss", loss="both"),
     Run("mesh_loss", "mesh loss only", loss="mesh"),
     Run("one_look", "one step, then unwrapped", {"mesh_steps": 1, "mesh_again": 0}),
-    Run("no_unwrapping", "the mesh's steps alone", {"grid": (0, 0), "eye_branch": False}),
+    Run("no_unwrapping", "the mesh's steps alone", {**_UNREAD, "eye_branch": False}),
     Run("no_eyes", "without the eye branch", {"eye_branch": False}),
     Run("paper", "recipe paper only", recipe="paper"),
     Run("wild", "recipe wild only", recipe="wild"),
-    Run("hiera", "two Hiera instead of the mesh, equal time", _HIERA, equal_time=True),
+    Run("hiera", "two Hiera instead of the mesh, equal time", _HIERA | _NO_MESH, equal_time=True),
+    Run("hiera_mesh", "Hiera before the mesh, equal time", _HIERA, equal_time=True),
     Run(
-        "hiera_mesh",
-        "Hiera before the mesh, equal time",
-        _HIERA | {"mesh_points": 1060, "grid": (112, 96)},
+        "tuned",
+        "the Hiera trained on, equal time again",
+        _HIERA | _NO_MESH,
+        start="hiera",
         equal_time=True,
     ),
-    Run("tuned", "the Hiera trained on, equal time again", _HIERA, start="hiera", equal_time=True),
     Run(
         "frozen",
         "as that, three stages frozen",
-        _HIERA | {"frozen_stages": 3},
+        _HIERA | _NO_MESH | {"frozen_stages": 3},
         start="hiera",
         equal_time=True,
     ),
     Run(
         "resnet50",
         "ResNet-50 instead of the mesh, equal time",
-        _HIERA | {"backbone": "resnet50", "place_features": 0},
+        _HIERA | _NO_MESH | {"backbone": "resnet50", "place_features": 0},
         equal_time=True,
     ),
 )

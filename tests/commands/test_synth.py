@@ -65,6 +65,14 @@ def test_bad_options_are_one_line(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_file_in_the_way_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").write_text("mine")
+    assert main(["synth", "-o", str(tmp_path / "data"), *SMALL]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "data" in line
+    assert (tmp_path / "data").read_text() == "mine"
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

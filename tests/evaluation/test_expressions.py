@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from omote.controls import ARKIT52, FACS102
 from omote.errors import InputError, WeightsError
+from omote.evaluation.expression_report import write_expressions
 from omote.evaluation.expressions import (
     Picture,
     arkit_name,
@@ -103,7 +104,7 @@ def test_a_head_shows_each_expression(head: Rig) -> None:
     assert np.abs(rest.normal[0, 0].astype(int) - (128, 128, 255)).max() <= 1
 
 
-def test_ranking_of_a_head(head: Rig) -> None:
+def test_ranking_of_a_head(head: Rig, tmp_path: Path) -> None:
     """Right for the jaw; for the blink the other eye leads by a constant that resting takes away."""
     try:
         locate("face_landmarker", download=False)
@@ -124,6 +125,10 @@ def test_ranking_of_a_head(head: Rig) -> None:
     summary = report.summary()
     assert summary["top1_percent"] == 50
     assert summary["top3_percent"] == summary["relative_top1_percent"] == 100
+    table, sheet = write_expressions(report, tmp_path, "bob")
+    assert "| eyeBlinkLeft | eyeBlinkLeft | 2 |" in table.read_text()
+    assert "left out, no ARKit name: ears" in table.read_text()
+    assert [line.split(",")[2] for line in sheet.read_text().splitlines()] == ["rank", "1", "2"]
     blank = Picture("blank", "jawOpen", np.full_like(rest.rgb, 128), None)
     assert not rank_expressions([rest, blank], Guesser(answers)).rows[0].found
     with pytest.raises(InputError, match="no face"):

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from omote.errors import FormatError, InputError, WeightsError
 from omote.evaluation.inversion import evaluate
 from omote.evaluation.inversion_methods import MeanControls, NearestNeighbour, Network, Sample
 from omote.evaluation.inversion_report import main_table, region_table, to_json, write_report
-from omote.evaluation.inversion_samples import held_out, read_samples, training_controls
-from omote.media import read_image
+from omote.evaluation.inversion_samples import TEST_SEED, held_out, read_samples, training_controls
+from omote.media import read_image, write_image
 from omote.models.inversion import InversionNet, save_checkpoint
 from omote.rigs.facs import load_rig
 from omote.training.datasets.shards import write_info
@@ -108,6 +109,9 @@ def test_a_network_alone_sees_one_modality(samples: list[Sample], checkpoint: Pa
     together, apart = network.predict(samples), np.concatenate([network.predict([s]) for s in samples])
     np.testing.assert_allclose(together, apart, atol=1e-4)
     assert not rgb.alone()
+    for dropout, names in (((0.0, 0.0), []), ((0.1, 0.0), ["network, normals alone"])):
+        untaught = replace(network.config, modality_dropout=dropout)
+        assert [method.name for method in Network(InversionNet(untaught)).alone()] == names
     with pytest.raises(InputError, match="nothing to look at"):
         Network(InversionNet(network.config), without=("rgb", "normal"))
     with pytest.raises(WeightsError, match="facs"):
@@ -192,19 +196,38 @@ def test_the_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert all(read_image(tmp_path / f"paper_{kind}.png").std() > 5 for kind in ("controls", "scatter"))
 
 
+def test_held_out_samples_are_in_no_training_set_of_the_same_number(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def drawn(rig: Any, recipe: str, count: int, *, size: int, seed: int) -> list[Sample]:
+        seen.append(seed)
+        raise InputError("enough")
+
+    monkeypatch.setattr("omote.evaluation.inversion_samples.held_out", drawn)
+    for number in ("0", "34"):
+        main(["eval", "inversion", str(checkpoint), "--quick", "--recipe", "wild", "--seed", number])
+    assert seen == [TEST_SEED, TEST_SEED + 34]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["missing.safetensors"], "no such file"),
         (["FILE", "--samples", "0"], "--samples"),
+        (["FILE", "--seed", "-1"], "--seed"),
+        (["--rig", "PICTURES", "--data", "shards"], "--data: goes with the rig"),
         (["FILE", "--quick", "--compare", "twin"], "NAME=FILE"),
         (["FILE", "--quick", "--data", "nowhere"], "nowhere"),
     ],
 )
 def test_mistakes_are_one_line(
-    arguments: list[str], said: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = [str(checkpoint) if word == "FILE" else word for word in arguments]
+    write_image(tmp_path / "jawOpen.png", np.zeros((32, 32, 3), np.uint8))
+    given = {"FILE": str(checkpoint), "PICTURES": str(tmp_path)}
+    typed = [given.get(word, word) for word in arguments]
     assert main(["eval", "inversion", *typed]) == 2
     error = capsys.readouterr().err
     assert said in error

@@ -214,3 +214,23 @@ def test_a_file_in_the_way_is_one_clear_line(rig: FewControls, shard: Path, tmp_
     (tmp_path / "cache").write_text("not a folder")
     with pytest.raises(OutputError, match="crops cannot be kept"):
         list(CropStore(Config(), rig, tmp_path / "cache").read(shard))
+
+
+@pytest.mark.parametrize("kept", [0, 90, 400])
+def test_crops_that_were_cut_off_are_made_again(
+    rig: FewControls, shard: Path, tmp_path: Path, kept: int
+) -> None:
+    store = CropStore(Config(), rig, tmp_path / "cache")
+    fresh = list(store.read(shard))
+    (damaged,) = (tmp_path / "cache").glob("*/*/rgb.npy")
+    damaged.write_bytes(damaged.read_bytes()[:kept])
+    assert same(fresh, list(store.read(shard)))
+    assert len(damaged.read_bytes()) > 400
+
+
+def test_crops_of_a_rig_without_landmarks_are_kept_apart(
+    rig: FewControls, shard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(CropStore(Config(), rig, tmp_path / "cache").read(shard))
+    monkeypatch.setattr(rig, "landmarks", None)
+    assert all(np.isnan(s["pose"]).all() for s in CropStore(Config(), rig, tmp_path / "cache").read(shard))

@@ -219,6 +219,20 @@ def test_early_stop_keeps_the_best(tmp_path: Path) -> None:
     assert [step for step, _ in task.saved] == [2, 4]
     assert json.loads((tmp_path / "model.safetensors").read_text())["validation"] == {"loss": 2.0}
     assert run(tmp_path, task, steps=50, validate_every=2, patience=2).position.step == 8
+    patient = run(tmp_path, Regression(validations=[1.0] * 99), steps=12, validate_every=2, patience=9)
+    assert (patient.position.step, patient.position.done) == (12, "budget")
+
+
+@pytest.mark.parametrize("checkpoint_s", [0.0, 60.0])
+def test_killed_in_the_last_validation_it_is_not_finished(tmp_path: Path, checkpoint_s: float) -> None:
+    task = Regression()
+    task.measure = lambda *_: fail()  # type: ignore[method-assign,assignment,func-returns-value]
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(tmp_path, task, steps=4, checkpoint_s=checkpoint_s)
+    again = Regression()
+    engine = run(tmp_path, again, steps=4, checkpoint_s=checkpoint_s)
+    assert (engine.position.step, engine.position.done) == (4, "budget")
+    assert again.saved[-1][0] == 4
 
 
 def test_a_loss_that_is_no_number_ends_it_and_is_not_saved(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from omote.controls import Control, ControlSpace
 from omote.errors import FormatError, InputError, WeightsError
 from omote.models.inversion import InversionConfig, InversionNet, load_checkpoint, read_description
 from omote.models.inversion.mesh import USUAL_POSE, Belief
+from omote.rigs.facs import load_rig
 from omote.rigs.surface_points import face_points
 from omote.rigs.symmetry import symmetry_note
 from omote.training.curves import Log
@@ -356,6 +357,21 @@ def test_without_pretrained_weights_nothing_stays_frozen(
     assert "random weights" in caplog.text
     with pytest.raises(WeightsError, match="hub cannot be reached"):
         make_net(wanted, seed=0, must_have=True)
+
+
+def test_pretrained_weights_need_a_backbone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no backbone"):
+        make_net(small_mesh(SPACE, "two", pretrained="facebook/some-net"), seed=0, must_have=True)
+
+
+def test_random_stages_are_not_frozen_and_zero_is_no_batch(tmp_path: Path) -> None:
+    made = TrainInversionArgs((tmp_path,), tmp_path, pretrained="none")
+    network = made._network(load_rig())
+    assert (network.pretrained, network.frozen_stages) == (None, 0)
+    assert replace(made, frozen_stages=2)._network(load_rig()).frozen_stages == 2
+    assert replace(made, modality_dropout=0.2)._network(load_rig()).modality_dropout == (0.2, 0.2)
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        replace(made, batch=0)._options()
 
 
 def test_the_published_recipe() -> None:

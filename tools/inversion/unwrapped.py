@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 import torch
 
+from omote.errors import InputError
 from omote.models.inversion import InversionNet, load_checkpoint, save_checkpoint
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from omote.models.inversion.mesh import CONTROL_SPREAD, POSE, Belief
@@ -54,7 +55,7 @@ Shard = dict[str, np.ndarray]
 
 
 def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, strayed: bool) -> Shard:
-    """What is seen of the samples of a shard, as they are or strayed.
+    """What is seen of the samples of a shard, as they are or strayed. A folder is for one mesh reader.
 
     "seen" (N, H, W, 6), "framed" (N, h, w, 6) and "eyes" (N, 2, h, w, 6; never strayed) uint8, "state" and "truth"
     (N, S).
@@ -68,7 +69,9 @@ def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, stray
         made = {part: np.concatenate([found[part] for found in parts]) for part in parts[0]}
         made["eyes"] = np.stack([np.concatenate([s["eyes_rgb"], s["eyes_normal"]], -1) for s in samples])
         for part, path in where.items():
-            np.save(path, made[part])
+            np.save(path.with_suffix(".part.npy"), made[part])
+        for path in where.values():  # the last one tells that all are there
+            path.with_suffix(".part.npy").replace(path)
     return {part: mapped(path) for part, path in where.items()}
 
 
@@ -125,6 +128,8 @@ class Feed:
         self.shards, self.mirror, self.rng = shards, mirror, np.random.default_rng(seed)
         self.pictures = pictures
         self.where = np.array([(i, j) for i, shard in enumerate(shards) for j in range(len(shard["truth"]))])
+        if len(self.where) <= BATCH:
+            raise InputError(f"{len(self.where)} samples are not even two batches of {BATCH}", where="--data")
         self.ready: queue.Queue[Shard] = queue.Queue(4)
         threading.Thread(target=self._run, daemon=True).start()
 

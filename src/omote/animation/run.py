@@ -50,7 +50,10 @@ def animate(
         InputError, FormatError, OutputError, WeightsError: as the message says.
     """
     began = clock.monotonic()
-    job = plan(Path(photo), drivers, Path(output), options or AnimateOptions())
+    place = Path(output)
+    if place.name in ("", ".."):  # a folder has to have a name, or nothing can lie beside it
+        place = place.resolve()
+    job = plan(Path(photo), drivers, place, options or AnimateOptions())
     key = stamps.key_of(job.facts())
     take = job.options.take
     asked = job.options.overwrite or (take is not None and not take.is_file())

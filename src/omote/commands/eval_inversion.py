@@ -12,6 +12,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.rig_landmarks import with_landmarks
 from omote.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,8 +56,8 @@ class EvalInversionArgs:
     """Held-out samples, of each recipe (of --data: at most)."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 256
     """Width and height of the rendered pictures."""
-    seed: Annotated[int | None, tyro.conf.arg(metavar="NUMBER", help_behavior_hint=QUIET)] = None
-    """Render other held-out samples."""
+    seed: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 0
+    """Which held-out samples are rendered; none of them is in what `omote synth` makes of the same number."""
     data: _Paths = ()
     """Measure on these shards of `omote synth`, which no training may have seen."""
     train: _Paths = ()
@@ -84,6 +85,8 @@ class EvalInversionArgs:
         from omote.models.inversion import read_description
         from omote.rigs.open import open_rig
 
+        if self.seed < 0:
+            raise InputError(f"{self.seed} is negative", where="--seed", remedy="Use 0 or more.")
         if self.samples < 1:
             raise InputError(f"{self.samples} samples", where="--samples", remedy="Use 1 or more.")
         path = self.checkpoint or shipped_weights()
@@ -92,7 +95,7 @@ class EvalInversionArgs:
         rig = None if pictures else open_rig(self.rig)
         if rig is None or rig.name != made_for:
             return self._expressions(path, rig)
-        return self._measure(path, rig)
+        return self._measure(path, with_landmarks(rig, quiet=self.json))
 
     def _measure(self, path: Path, rig: Rig) -> int:
         from omote.evaluation.inversion import evaluate
@@ -160,7 +163,7 @@ class EvalInversionArgs:
                 count = min(self.samples, sum(count_of(folder) for folder in groups[recipe]))
                 yield recipe, count, read_samples(groups[recipe], rig)
             return
-        seed = TEST_SEED if self.seed is None else self.seed
+        seed = TEST_SEED + self.seed
         for recipe in ("paper", "wild") if self.recipe == "both" else (self.recipe,):
             yield recipe, self.samples, held_out(rig, recipe, self.samples, size=self.size, seed=seed)
 
@@ -187,6 +190,7 @@ class EvalInversionArgs:
     def _expressions(self, path: Path, rig: Rig | None) -> int:
         from omote.commands.weights import ensure
         from omote.controls import FACS102
+        from omote.evaluation.expression_report import HEADINGS, rows, write_expressions
         from omote.evaluation.expressions import (
             arkit_name,
             rank_expressions,
@@ -194,7 +198,14 @@ class EvalInversionArgs:
             rig_pictures,
         )
         from omote.evaluation.inversion_methods import Network
+        from omote.media.paths import prepare_target
 
+        for option, given in (("--data", self.data), ("--train", self.train), ("--compare", self.compare)):
+            if given:
+                what = "goes with the rig that the network was made for"
+                raise InputError(what, where=option, remedy=f"Leave it out, or leave out --rig {self.rig}.")
+        if self.output is not None:
+            prepare_target(self.output / "report.md")
         network = Network.load(path, FACS102, "facs")
         ensure("face_landmarker", quiet=self.json)
         pictures: Iterable[Picture]
@@ -214,33 +225,27 @@ class EvalInversionArgs:
                 left_out=left_out,
                 progress=lambda done: progress.update(bar, completed=done),
             )
+        head = Path(self.rig).stem
+        written = [] if self.output is None else write_expressions(report, self.output, head)
         summary = {name: round(value, 5) for name, value in report.summary().items()}
         if self.json:
-            rows = [
+            ranked = [
                 {"name": r.name, "arkit": r.arkit, "rank": r.rank, "relative_rank": r.relative_rank}
                 | {"value": round(r.value, 5), "margin": round(r.margin, 5), "leader": r.leader}
                 for r in report.rows
             ]
-            found = {**summary, "expressions_ranked": rows, "left_out": list(report.left_out)}
+            found = {**summary, "expressions_ranked": ranked, "left_out": list(report.left_out)}
             console.say(json.dumps(found, ensure_ascii=False, allow_nan=False))
             return 0
-        headings = ("rank", "margin", "value", "rank over rest", "margin over rest")
-        table = console.table("expression", "ARKit", *headings, "leader", title=f"{self.rig}", right=headings)
-        for row in report.rows:
-            table.add_row(
-                row.name,
-                row.arkit,
-                str(row.rank),
-                f"{row.margin:+.3f}",
-                f"{row.value:.3f}",
-                str(row.relative_rank),
-                f"{row.relative_margin:+.3f}",
-                "" if row.rank == 1 else row.leader,
-            )
+        table = console.table(*HEADINGS, title=f"{self.rig}", right=HEADINGS[2:-1])
+        for texts in rows(report):
+            table.add_row(*texts)
         console.show(table)
         console.say("  ".join(f"{name} {value:g}" for name, value in summary.items()))
         if report.left_out:
             console.say(f"left out, no ARKit name: {', '.join(report.left_out)}")
+        for file in written:
+            console.say(str(file))
         return 0
 
     def _command(self) -> str:
@@ -250,7 +255,7 @@ class EvalInversionArgs:
         parts += [f"--recipe {self.recipe}"] * (self.recipe != "both" and not self.data)
         parts += [f"--samples {self.samples}"] * (self.samples != 200)
         parts += [f"--size {self.size}"] * (self.size != 256 and not self.data)
-        parts += [] if self.seed is None else [f"--seed {self.seed}"]
+        parts += [f"--seed {self.seed}"] * (self.seed != 0)
         for option, folders in (("--data", self.data), ("--train", self.train)):
             parts += [f"{option} {folder.name}" for folder in folders]
         for text in self.compare:

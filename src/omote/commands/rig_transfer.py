@@ -43,7 +43,7 @@ class RigTransferArgs:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="GLB")] = Path("rigged.glb")
     """The .glb to write."""
     sheet: _File = None
-    """Where to write the contact sheet, .png, .jpg or .webp; default: beside the GLB, as .png."""
+    """Where to write the contact sheet, .png, .jpg or .webp; default: beside the GLB, as NAME_sheet.png."""
     size: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 160
     """Width of each picture of the sheet, 48 to 1024; 0 for no sheet."""
     landmarks: _File = None
@@ -62,6 +62,13 @@ class RigTransferArgs:
             raise InputError("the rigged head is written as .glb", where=self.output, remedy="Name it so.")
         if self.size and not 48 <= self.size <= 1024:
             raise InputError(f"pictures of {self.size} px", where="--size", remedy="Use 48 to 1024, or 0.")
+        for written in (self.output, self.sheet):
+            if written is not None and written.resolve() in (
+                self.head.resolve(),
+                Path(self.source).resolve(),
+            ):
+                remedy = "Choose another name with -o or --sheet."
+                raise InputError("would be written over what it is made from", where=written, remedy=remedy)
         if self.landmarks is not None and self.same_topology:
             raise InputError("heads of the same topology need no landmarks", where="--landmarks")
         with console.progress_bar(quiet=self.json) as bars:
@@ -133,7 +140,7 @@ class RigTransferArgs:
         from omote.render.rig_sheets import rig_sheet
         from omote.rigs.blendshapes import BlendshapeRig
 
-        path = self.sheet or self.output.with_suffix(".png")
+        path = self.sheet or self.output.with_name(f"{self.output.stem}_sheet.png")
         rig = BlendshapeRig(made.shapes, combinations={})
         write_image(path, rig_sheet(rig, size=self.size, progress=lambda d, n: progress("drawing", d, n)))
         return path

@@ -12,6 +12,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.rig_landmarks import with_landmarks
 from omote.errors import OmoteError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class SynthArgs:
         """Render what is missing; return 0, or the exit code of the first shard that failed."""
         from omote.commands import batch
         from omote.media import write_image
+        from omote.rigs.open import open_rig
         from omote.training.datasets.contact_sheet import dataset_sheet
         from omote.training.datasets.shards import write_info
         from omote.training.datasets.synthetic import SynthOptions
@@ -79,7 +81,7 @@ class SynthArgs:
             per_shard=self.per_shard,
             vertices=self.vertices,
         )
-        info = options.describe(_rig(self.rig))
+        info = options.describe(with_landmarks(open_rig(self.rig), quiet=self.json))
         write_info(self.output, info)
         names = info.shard_names()
         missing = [k for k, name in enumerate(names) if not (self.output / name).exists()]
@@ -132,12 +134,9 @@ class Shard:
 
 @lru_cache(maxsize=1)
 def _rig(source: str) -> Rig:
-    from omote.capture.mesh_landmarks import rig_landmarks
     from omote.rigs.open import open_rig
 
-    rig = open_rig(source)
-    rig_landmarks(rig)  # crops of the face need them
-    return rig
+    return with_landmarks(open_rig(source), quiet=True)  # crops of the face need them
 
 
 def render_shard(task: Shard, report: Report) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag, subcommand
+from omote.commands.rig_landmarks import with_landmarks
 from omote.commands.train_liveportrait import TrainClipsArgs, TrainLivePortraitArgs
 from omote.commands.train_options import TrainingArgs, option
 from omote.commands.train_progress import SHOWN, Progress, span
@@ -85,6 +86,9 @@ class TrainInversionArgs:
     """Crop along the face's landmarks, or the middle of the picture (paper: center, shipped: face)."""
     eye_branch: Annotated[Literal["on", "off"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
     """Look at the eyes at full resolution too (paper: off, shipped: on)."""
+    modality_dropout: Annotated[float | None, option("0..0.5")] = None
+    """Share of the batches that go without RGB, and as many without normals, so that the network learns to do with
+    one of them (paper: 0, shipped: 0.15)."""
     frozen_stages: Annotated[int | None, option("0..4")] = None
     """First stages of the backbones that are not trained (paper: 3, shipped: 0)."""
     pretrained: _Text = None
@@ -114,7 +118,7 @@ class TrainInversionArgs:
         keep_memory()
         if not self.data:
             raise InputError("no data", where="--data", remedy="Make some: omote synth -o shards")
-        rig = open_rig(self.rig)
+        rig = with_landmarks(open_rig(self.rig), quiet=self.training.json)
         engine = self._engine()
         options = self._options()
         if self.init is not None:
@@ -158,8 +162,10 @@ class TrainInversionArgs:
         }
         if self.backbone == "resnet50" and self.pretrained is None:
             changes |= {"pretrained": None, "frozen_stages": self.frozen_stages or 0}
-        if str(self.pretrained).lower() == "none":
-            changes["pretrained"] = None
+        if str(self.pretrained).lower() == "none":  # frozen random stages would learn nothing
+            changes |= {"pretrained": None, "frozen_stages": self.frozen_stages or 0}
+        if self.modality_dropout is not None:
+            changes["modality_dropout"] = (self.modality_dropout, self.modality_dropout)
         if self.eye_branch is not None:
             changes["eye_branch"] = self.eye_branch == "on"
         if self.modalities != "both":
@@ -175,7 +181,7 @@ class TrainInversionArgs:
         return InversionOptions(
             data=tuple(self.data),
             validate_on=tuple(self.validate_on),
-            batch=self.batch or (256 if shipped else 32),
+            batch=(256 if shipped else 32) if self.batch is None else self.batch,
             loss=self.loss or ("controls" if shipped else "both"),
             mesh_weight=MESH_WEIGHT if self.mesh_weight is None else self.mesh_weight,
             mesh_samples=8 if shipped and self.mesh_samples is None else self.mesh_samples,

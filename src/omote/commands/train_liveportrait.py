@@ -80,6 +80,8 @@ class TrainLivePortraitArgs:
     def run(self) -> int:
         """Train; return 0."""
         from omote.commands.train_progress import Progress
+        from omote.commands.weights import ensure
+        from omote.media import list_media
         from omote.models.processor import keep_memory
         from omote.training.liveportrait import MODEL, train_liveportrait
 
@@ -87,6 +89,8 @@ class TrainLivePortraitArgs:
         if not self.data:
             raise InputError("no data", where="--data", remedy="Make some: omote train clips -o clips")
         options, engine = self._options(), self._engine()
+        if any(folder.is_dir() and list_media(folder) for folder in self.data):  # faces have to be found
+            ensure("face_landmarker", quiet=self.training.json)
         if self.vgg is None and self.stage == "base" and not self.training.json:
             console.note("no --vgg: pictures are compared by pixels and edges, not by a perceptual loss")
         with Progress(quiet=self.training.json) as progress:

@@ -17,6 +17,7 @@ from omote.errors import InputError, NoFaceError
 if TYPE_CHECKING:
     from omote.capture.pipeline import Captured
     from omote.models.inversion import InversionNet
+    from omote.models.inversion.config import Modality
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -77,7 +78,7 @@ class Network:
         self.name = name
         self.config = net.config
         self._net = net
-        self._shown = [m for m in net.config.modalities if m not in without]
+        self._shown: list[Modality] = [m for m in net.config.modalities if m not in without]
         if not self._shown:
             raise InputError(f"{name} has nothing to look at")
 
@@ -93,13 +94,13 @@ class Network:
         return cls(load_checkpoint(path, space, rig=rig), name)
 
     def alone(self) -> list[Network]:
-        """The same network with one modality at a time; empty if it has only one."""
-        if len(self._shown) < 2:
-            return []
-        return [
-            Network(self._net, f"{self.name}, {ALONE[kept]}", without=[m for m in self._shown if m != kept])
-            for kept in self._shown
-        ]
+        """The same network with one modality at a time, as far as it learned to do without the other."""
+        made = []
+        for kept in self._shown:
+            without = [m for m in self._shown if m != kept]
+            if without and all(self.config.does_without(m) for m in without):
+                made.append(Network(self._net, f"{self.name}, {ALONE[kept]}", without=without))
+        return made
 
     def predict(self, samples: Sequence[Sample]) -> Floats:
         """(N, C) controls."""

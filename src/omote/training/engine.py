@@ -181,8 +181,10 @@ class Engine:
             InputError: there is no data.
             OutputError: the folder cannot be written to, or the loss is no longer a number.
         """
-        if (self.position.done and self._progress() >= 1.0) or self.position.done == "early stop":
-            return self.position
+        place, patience = self.position, self.options.patience
+        stopped = place.done == "early stop" and 0 < patience <= place.stale
+        if stopped or (place.done and self._progress() >= 1.0):
+            return place
         self.position.done = ""
         with self._signals():
             while not self.position.done:
@@ -212,11 +214,11 @@ class Engine:
                 place.done = "budget"
             elif every and place.step % every == 0:
                 self._validate()
+            if place.done:  # which is not said on disk before the last validation
+                return
             self._stop_if_asked()
             if time.monotonic() - self._saved_at > options.checkpoint_s:
                 self._save_state()
-            if place.done:
-                return
         if not found and place.batch == 0:
             raise InputError(
                 "the data hold not even one batch", remedy="Generate more, or use a smaller --batch."

@@ -338,12 +338,17 @@ def make_net(config: InversionConfig, *, seed: int, must_have: bool = False) -> 
             since frozen random stages would learn nothing, and say so.
 
     Raises:
+        InputError: pretrained weights for a network without a backbone.
         WeightsError: the pretrained weights cannot be had, or do not fit.
     """
     torch.manual_seed(seed)
     net = InversionNet(config)
     if config.pretrained is None:
         return net
+    if config.backbone == "none":
+        raise InputError(
+            "this network has no backbone that could have pretrained weights", where="--pretrained"
+        )
     try:
         load_pretrained(net, config.pretrained)
     except WeightsError as error:

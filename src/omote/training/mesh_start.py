@@ -32,7 +32,6 @@ _BATCH = 64
 _LEAST = 0.03  # of the mean spread: what varies less is not magnified further
 _LEAST_UNWRAPPED = 0.05
 _RIDGES = (0.003, 0.01, 0.03, 0.1, 0.3)  # of the number of samples
-_IMAGES = ("rgb", "normal")
 
 Sample = dict[str, Any]
 Tell = Callable[[str], None]

@@ -13,7 +13,7 @@ from tests.training.liveportrait.few_clips import face_marks, frame, make_clips
 
 from omote.capture import detect
 from omote.capture.landmarker import Face, make_face
-from omote.errors import FormatError, InputError
+from omote.errors import FormatError, InputError, OutputError, WeightsError
 from omote.media import VideoWriter, write_image
 from omote.models.liveportrait.keypoints import rotation_matrix
 from omote.training.datasets import clip_import
@@ -230,9 +230,29 @@ def test_folders_of_videos_and_images_become_clips_once(
 
     monkeypatch.setattr(clip_import, "read_image", never)
     monkeypatch.setattr(clip_import, "open_video", never)
+    (folder / "broken.jpg").unlink()  # what cannot be read is tried each time
     again = gather_clips([folder], cache, 64)
     assert [c.path for c in again.clips] == [c.path for c in found.clips]
-    assert again.refused == found.refused
+    assert set(again.refused) == {folder / "night.png"}
+
+
+def test_a_failure_that_may_pass_is_not_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = tmp_path / "in", tmp_path / "crops"
+    folder.mkdir()
+    write_image(folder / "photo.png", np.full((160, 160, 3), 99, np.uint8))
+
+    def missing(*_: object, **__: object) -> None:
+        raise WeightsError("no landmarker")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clip_import, "FaceDetector", missing)
+        with pytest.raises(WeightsError, match="no landmarker"):
+            gather_clips([folder], cache, 64)
+    monkeypatch.setattr(clip_import, "FaceDetector", FakeDetector)
+    assert len(gather_clips([folder], cache, 64).clips) == 1
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        gather_clips([folder], tmp_path / "file" / "crops", 64)
 
 
 def test_nothing_to_train_on_and_clips_of_another_size_are_refused(tmp_path: Path) -> None:

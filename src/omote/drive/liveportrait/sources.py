@@ -143,7 +143,7 @@ class VideoSource:
         progress: Progress,
         longest: int | None = None,
     ) -> VideoSource:
-        """Look at a video, twice: for its faces, then for their motion.
+        """Look at a video: once for its faces, then once for the motion of each.
 
         Args:
             path: the file.

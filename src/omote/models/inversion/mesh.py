@@ -55,7 +55,7 @@ class MeshReader(nn.Module):
 
     Args:
         config: sizes; ``mesh_points`` above 0.
-        extra: features beside what is seen on the mesh (of the eyes).
+        extra: features beside what is seen on the mesh, as those of backbones.
     """
 
     rest: Tensor

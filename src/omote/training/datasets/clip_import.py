@@ -27,8 +27,9 @@ from omote.drive.liveportrait.crops import (
     driving_box,
     to_points,
 )
-from omote.errors import InputError, OmoteError
+from omote.errors import InputError, NoFaceError, OmoteError, WeightsError
 from omote.media import atomic_path, is_video, list_media, open_video, read_image
+from omote.media.paths import prepare_target
 from omote.training.datasets.clips import SUFFIX, Clip, ClipFrame, head_angles, open_clip, write_clip
 
 Progress = Callable[[str, int, int], None]
@@ -60,7 +61,7 @@ def gather_clips(
 ) -> Gathered:
     """The clips of folders: those that are there, and crops of their images and videos, made where missing.
 
-    A file that cannot be used is told (logger ``omote.training``) and passed over, now and later.
+    A file that cannot be used is told (logger ``omote.training``) and passed over; one without a face later, too.
 
     Args:
         folders: with clips, images and videos, mixed; not their subfolders.
@@ -72,6 +73,7 @@ def gather_clips(
         InputError: a folder that is missing, clips of another size, or nothing to train on at all.
         FormatError: a damaged clip.
         OutputError: the cache cannot be written to.
+        WeightsError: the landmarker's model file is missing.
     """
     clips: list[Clip] = []
     refused: dict[Path, str] = {}
@@ -110,8 +112,8 @@ def _cropped(path: Path, cache: Path, size: int) -> tuple[list[Clip], str]:
     known = _read_index(index)
     if known is not None:
         return [open_clip(cache / name) for name in known["clips"]], known["refused"]
-    cache.mkdir(parents=True, exist_ok=True)
-    clips, why = [], ""
+    prepare_target(index)
+    clips, why, lasts = [], "", True
     try:
         source = _video_clips(path, size) if is_video(path) else _image_clips(path, size)
         for number, frames in enumerate(source):
@@ -119,11 +121,12 @@ def _cropped(path: Path, cache: Path, size: int) -> tuple[list[Clip], str]:
         if not clips:
             why = "no face that is large enough"
     except OmoteError as error:
-        if error.where is not None and str(cache) in str(error.where):
+        if isinstance(error, WeightsError) or (error.where is not None and str(cache) in str(error.where)):
             raise
-        why = error.what
-    with atomic_path(index) as temporary:
-        temporary.write_text(json.dumps({"clips": [clip.path.name for clip in clips], "refused": why}))
+        why, lasts = error.what, isinstance(error, NoFaceError)
+    if lasts:  # what could not be read may be readable another time
+        with atomic_path(index) as temporary:
+            temporary.write_text(json.dumps({"clips": [clip.path.name for clip in clips], "refused": why}))
     return clips, why
 
 

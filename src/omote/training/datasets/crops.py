@@ -66,13 +66,16 @@ class CropStore:
         place = self._place(shard)
         if not place.is_dir():
             self._keep(shard, place)
-        names = [path.stem for path in place.glob("*.npy")]
-        arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in names}
+        arrays = _mapped(place)
+        if arrays is None:  # cut off, as by a loss of power
+            rmtree(place, ignore_errors=True)
+            self._keep(shard, place)
+            arrays = _mapped(place) or {}
         for number in range(len(arrays["controls"])):
             yield {name: np.array(array[number]) for name, array in arrays.items()}
 
     def _place(self, shard: Path) -> Path:
-        about = [_VERSION, str(shard.parent.resolve()), *self._crops()]
+        about = [_VERSION, str(shard.parent.resolve()), self.poses is not None, *self._crops()]
         key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
         assert self.folder is not None  # noqa: S101 - for the type checker
         try:
@@ -137,3 +140,12 @@ class CropStore:
             seen = (known @ place[:, :2].T + place[:, 2]) / self.config.size
             pose = self.poses.fit(seen, turn, controls, identity)
         return {**images, "controls": controls, "identity": identity, "pose": pose}
+
+
+def _mapped(place: Path) -> dict[str, Any] | None:
+    """The kept crops of a shard by name, on disk; None where they are damaged."""
+    try:
+        found = {path.stem: np.load(path, mmap_mode="r") for path in place.glob("*.npy")}
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if len({len(array) for array in found.values()}) == 1 else None

@@ -53,7 +53,7 @@ def write_info(folder: Path, info: DatasetInfo) -> None:
     """Write ``dataset.json``, or check that the one that is there says the same.
 
     Raises:
-        OutputError: the folder holds another data set.
+        OutputError: the folder holds another data set, or cannot be written to.
     """
     path = folder / INDEX
     if path.exists():
@@ -68,7 +68,6 @@ def write_info(folder: Path, info: DatasetInfo) -> None:
                 remedy="Choose another folder, or delete this one.",
             )
         return
-    folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(asdict(info), indent=1))
 

@@ -105,7 +105,7 @@ def recipe(preset: str, budget: Budget, **changes: Any) -> EngineOptions:
     """
     if preset == "published":
         rate = LearningRate(2e-4)
-        options = EngineOptions(budget, rate, weight_decay=0.0, betas=(0.5, 0.999))
+        options = EngineOptions(budget, rate, weight_decay=0.0, betas=(0.5, 0.999), ema=0.0)
     else:
         rate = LearningRate(8e-4, warmup=50, cosine=True)
         options = EngineOptions(budget, rate, weight_decay=0.0, betas=(0.5, 0.99), clip=1.0, ema=0.995)

@@ -73,7 +73,7 @@ def train_liveportrait(
         task = StitchingTask(nets, options, clips)
     else:
         with _first_process():
-            fresh = overwrite or not (folder / "last.pt").exists()
+            fresh = _leads() and (overwrite or not (folder / "last.pt").exists())
             ratios = ready_ratios(folder, clips, options.seed, say, afresh=fresh)
         task = RetargetingTask(nets, options, clips, ratios)
     decisive = decisive_options(options, engine)
@@ -105,6 +105,12 @@ def _first_process() -> Any:
 
     # As `Accelerator` would ask for it; whoever comes first decides.
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU")).main_process_first()
+
+
+def _leads() -> bool:
+    from accelerate import PartialState
+
+    return bool(PartialState().is_main_process)
 
 
 def decisive_options(options: LivePortraitOptions, engine: EngineOptions) -> dict[str, Any]:
