@@ -24,8 +24,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from omote.commands.train_liveportrait import TrainClipsArgs
+from omote.drive.liveportrait.networks import load_nets
 from omote.media import write_image
-from omote.models.liveportrait.checkpoint import load_nets
 from omote.training.curves import read_log
 from omote.training.datasets.clips import Clip, open_clip
 from omote.training.liveportrait import MODEL, PRESETS, LivePortraitOptions, recipe, train_liveportrait

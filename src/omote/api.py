@@ -39,7 +39,8 @@ def capture(
             ``options``, a `omote.capture.fit.FitOptions`.
 
     Returns:
-        The performance: 102 controls, head pose, identity and camera over time. With face="all", a list of them.
+        The performance: 102 controls (those of ``rig``, if given), head pose, identity and camera over time. With
+        face="all", a list of them.
 
     Raises:
         NoFaceError: no face, not the one asked for, or nothing that looks like a human face.

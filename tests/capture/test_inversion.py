@@ -156,8 +156,12 @@ def test_an_installation_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_network_of_normals_needs_them(tmp_path: Path) -> None:
-    blind = network(tmp_path / "n.safetensors", {}, replace(config(), modalities=("normal",)))
+    made = replace(config(), modalities=("normal",))
+    assert min(made.modality_dropout) > 0, "as the preset shipped has it; with one modality none is withheld"
+    blind = network(tmp_path / "n.safetensors", {}, made)
     net = inverter.Inverter(blind)
+    with pytest.raises(WeightsError, match="needs a normal map"):
+        net.check(["rgb"])
     picture, marks = np.zeros((64, 64, 3), np.uint8), landmark_model().rest[:, :2] * (200, -200) + 32
     with pytest.raises(WeightsError, match="needs a normal map"):
         net.sample(picture, None, marks)

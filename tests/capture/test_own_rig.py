@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from tests.models.small_networks import small_hiera
-from tests.rigs.rig_files import SOME_CONTROLS, embedded_head
+from tests.rigs.rig_files import SOME_CONTROLS, embedded_head, little_glb, write_glb_file, write_obj_folder
 
 import omote
+from omote import export
 from omote.capture import inverter
 from omote.capture.mesh_landmarks import rig_landmarks
 from omote.capture.observation import Observation, Pose, rotation_matrix
+from omote.capture.pipeline import capture_file
 from omote.capture.rig_pose import RigPose
 from omote.cli import main
+from omote.commands.work import _rig_digest
 from omote.controls import FACS102
 from omote.errors import InputError, WeightsError
 from omote.export.rig_take import ANIMATION
@@ -65,9 +70,12 @@ def weights(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def drawn(rig: Rig, turn: np.ndarray) -> Pixels:
+def drawn(rig: Rig, turn: np.ndarray, place: np.ndarray = PLACE) -> Pixels:
     controls = torch.tensor([[TRUE[name] for name in rig.space.names]])
-    head = rig(controls, torch.zeros(1, 0))[0].numpy() @ rotation_matrix(turn).T + PLACE
+    return shown(rig(controls, torch.zeros(1, 0))[0].numpy() @ rotation_matrix(turn).T + place, rig)
+
+
+def shown(head: np.ndarray, rig: Rig) -> Pixels:
     camera = omote.Camera(FOCAL, (256.0, 256.0), (512, 512))
     clay, behind = (0.72, 0.53, 0.44), (0.5, 0.5, 0.5)
     found = render_mesh(
@@ -165,6 +173,7 @@ def test_networks_and_rigs_that_do_not_belong_together(hero: Path, weights: Path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--rig", "gone.glb", "--weights", "W", "--method", "inversion"], "gone.glb: there is no such rig"),
         (["--rig", "hero.glb", "--method", "inversion"], "--rig: a rig of your own needs a network"),
         (
             ["--rig", "hero.glb", "--weights", "W", "--method", "inversion", "--to", "livelink"],
@@ -190,6 +199,9 @@ def test_what_the_command_refuses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("hero.glb", "shot.glb"):
+        (tmp_path / name).touch()
+    (tmp_path / "shapes").mkdir()
     words = [str(weights) if word == "W" else word for word in options]
     assert main(["capture", str(picture), *words]) == 2
     assert message in capsys.readouterr().err
@@ -197,3 +209,96 @@ def test_what_the_command_refuses(
 
 def test_the_embedded_head_s_controls_are_unchanged(picture: Path) -> None:
     assert omote.capture(picture, method="inversion").space == FACS102
+
+
+def test_a_rig_whose_origin_is_at_the_feet(hero: Path, weights: Path, tmp_path: Path) -> None:
+    """The head leans back far: its origin, a body's length below, comes before the camera."""
+    body = embedded_head(np.zeros(len(load_rig().identity_space)))
+    write_shapes_glb(
+        replace(body, vertices=body.vertices + np.array([0, 1.6, 0], np.float32)), tmp_path / "hero.glb"
+    )
+    tall = open_rig(tmp_path / "hero.glb")
+    rig_landmarks(tall)
+    middle = RigPose(tall).middle
+    assert middle[1] > 1.4
+    turns = np.linspace(-0.5, -0.3, 6)
+    with VideoWriter(tmp_path / "lean.mp4", (512, 512), fps=25) as writer:
+        for turn in turns:
+            leaning = np.array([turn, 0, 0])
+            writer.write(drawn(tall, leaning, PLACE - rotation_matrix(leaning) @ [0, 1.6, 0]))
+    take = omote.capture(
+        tmp_path / "lean.mp4", method="inversion", weights=weights, rig=tmp_path / "hero.glb", smooth=1.0
+    )
+    assert take.head_translation[0, 2] > -0.1
+    assert take.head_rotation[:, 0] == pytest.approx(turns, abs=0.1)
+    faces = take.head_translation + [rotation_matrix(turn) @ middle for turn in take.head_rotation]
+    assert np.ptp(faces, axis=0).max() < 0.03
+    assert (take.confidence > 0.5).all()
+
+
+def test_another_head_than_the_rig_s_lowers_no_confidence(
+    rig: Rig, hero: Path, weights: Path, tmp_path: Path
+) -> None:
+    identity = torch.from_numpy(np.random.default_rng(9).normal(0, 0.8, (1, 90)).astype(np.float32))
+    facs = load_rig()
+    controls = torch.zeros(1, len(FACS102))
+    for name, value in TRUE.items():
+        controls[0, FACS102.index(name)] = value
+    head = facs(controls, identity)[0].numpy() @ rotation_matrix(TURN).T + PLACE
+    write_image(tmp_path / "other.png", shown(head, facs))
+    (found,) = capture_file(tmp_path / "other.png", method="inversion", weights=weights, rig=hero)
+    assert found.error[0] > 0.03
+    assert found.performance.confidence[0] > 0.5
+
+
+def test_the_fault_of_a_rig_is_not_that_of_the_picture(weights: Path, picture: Path, tmp_path: Path) -> None:
+    write_glb_file(tmp_path / "plate.glb", little_glb())
+    with pytest.raises(InputError, match=r"plate\.glb: no face was found on the renders"):
+        omote.capture(picture, method="inversion", weights=weights, rig=tmp_path / "plate.glb")
+
+
+def test_own_controls_go_on_to_other_formats(
+    hero: Path, weights: Path, picture: Path, tmp_path: Path
+) -> None:
+    take = omote.capture(picture, method="inversion", weights=weights, rig=hero)
+    take.save(tmp_path / "take.omote")
+    export.write(take, tmp_path / "take.npz")
+    assert export.read(tmp_path / "take.npz") == take
+    words = ["rig", "map", str(hero), "--to", "facs102", "--take", str(tmp_path / "take.omote")]
+    assert main([*words, "-o", str(tmp_path / "facs.omote")]) == 0
+    mapped = Performance.load(tmp_path / "facs.omote")
+    assert mapped.space == FACS102
+    assert {name: mapped.controls[0, FACS102.index(name)] for name in TRUE} == pytest.approx(TRUE, abs=1e-3)
+    assert main([*words, "-o", str(tmp_path / "out.livelink.csv")]) == 0
+    assert (tmp_path / "out.livelink.csv").is_file()
+
+
+def test_a_changed_rig_is_captured_again(hero: Path, tmp_path: Path) -> None:
+    folder = write_obj_folder(tmp_path / "shapes")
+    before = _rig_digest(folder)
+    assert _rig_digest(folder) == before
+    shape = sorted(folder.glob("*.obj"))[0]
+    shape.write_text(shape.read_text() + "\n# sculpted\n")
+    assert _rig_digest(folder) != before
+    copy = tmp_path / "copy.glb"
+    copy.write_bytes(hero.read_bytes())
+    assert _rig_digest(copy) == _rig_digest(hero)
+    copy.write_bytes(hero.read_bytes() + b"\0")
+    assert _rig_digest(copy) != _rig_digest(hero)
+
+
+def test_training_and_measuring_find_the_landmarks(
+    hero: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def noted(*arguments: Any, **_: Any) -> Any:
+        given.extend(one for one in arguments if isinstance(one, Rig))
+        raise InputError("enough")
+
+    monkeypatch.setattr("omote.training.inversion.train_inversion", noted)
+    monkeypatch.setattr("omote.evaluation.inversion_samples.held_out", noted)
+    words = ["train", "inversion", "--rig", str(hero), "--data", str(tmp_path), "--preset", "shipped"]
+    assert main([*words, "-o", str(tmp_path / "run")]) == 2
+    assert main(["eval", "inversion", str(weights), "--rig", str(hero), "--quick", "--recipe", "wild"]) == 2
+    assert [rig.landmarks is not None for rig in given] == [True, True]

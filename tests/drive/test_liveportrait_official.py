@@ -174,6 +174,11 @@ def test_what_only_the_official_mode_has_is_not_passed_over_elsewhere(told: dict
         ({"lip_retargeting": True}, "--lip-retargeting: nothing drives"),
         ({"normalize_lip": True}, "--normalize-lip: nothing drives"),
         ({"hold_eyes": True}, "--hold-eyes: the source is no video"),
+        ({"multiplier": 0.5}, "--strength: nothing drives"),
+        ({"relative": False}, "--absolute: nothing drives"),
+        ({"reference": 3}, "--reference: nothing drives"),
+        ({"regions": {"eyes"}}, "--regions: nothing drives"),
+        ({"driving_option": "expression-friendly"}, "--driving-option: nothing drives"),
     ],
 )
 def test_options_without_effect_are_refused(
@@ -185,6 +190,20 @@ def test_options_without_effect_are_refused(
     options = LivePortraitOptions(sliders=Sliders(smile=1), **told)
     with pytest.raises(InputError, match=message):
         LivePortrait(nets, options, SourceRenderer()).perform(face, None, np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"relative": False, "reference": 3}, "--reference: has no effect on absolute motion"),
+        ({"relative": False, "normalize_lip": True}, "--normalize-lip: has no effect on absolute motion"),
+        ({"lip_ratio": 0.2, "sliders": Sliders(lip_ratio=0.6)}, "one of --lip-ratio and --slider"),
+        ({"compat": "official", "silence": True, "hold_eyes": True}, "--hold-eyes: has no effect on edits"),
+    ],
+)
+def test_options_that_take_each_other_s_effect_are_refused(told: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LivePortraitOptions(**told)
 
 
 def test_a_face_whose_driver_is_shorter_keeps_its_last_motion() -> None:

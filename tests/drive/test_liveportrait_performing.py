@@ -250,6 +250,44 @@ def test_lips_of_one_openness_for_photos_and_videos() -> None:
         assert float((moved.driving - moved.source).abs().max()) > 0
 
 
+def asked_of(region: str, driver: DrivingTake, **options: Any) -> torch.Tensor:
+    """(N, 2) what the small network of a region is asked: the openness now, and the one that is wanted."""
+    asked: list[torch.Tensor] = []
+    lips = region == "lip"
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        asked.append(x[:, -2:] if lips else torch.stack([x[:, -3:-1].mean(1), x[:, -1]], 1))
+        return torch.zeros(len(x), 63)
+
+    run(driver, face(), silent_mlps()._replace(**{region: network}), **options)
+    return torch.cat(asked)
+
+
+def test_lips_of_one_openness_whatever_the_driver_does() -> None:
+    driver = take()
+    assert driver.lip is not None
+    now, wanted = asked_of("lip", driver, lip_ratio=0.4, reference=0).T
+    assert torch.allclose(now, (0.1 + driver.lip - driver.lip[:1])[:, 0].clamp(0, 0.8), atol=1e-6)
+    assert torch.equal(wanted, torch.full_like(now, 0.4))
+
+
+@pytest.mark.parametrize("region", ["eye", "lip"])
+@pytest.mark.parametrize("options", [{"relative": False}, {"reference": "neutral"}])
+def test_what_the_motion_has_done_is_not_done_again(region: str, options: dict[str, Any]) -> None:
+    driver = take(lip=torch.full((COUNT, 1), 0.2), eyes=torch.full((COUNT, 2), 0.2))
+    now, wanted = asked_of(region, driver, **{f"{region}_retargeting": True}, **options).T
+    at_rest = 0.3 if region == "eye" else 0.08
+    own = 0.3 if region == "eye" else 0.1
+    expected = 0.2 if "relative" in options else own + 0.2 - at_rest
+    assert torch.allclose(now, torch.full_like(now, expected), atol=1e-6)
+    assert torch.allclose(wanted, torch.full_like(now, 0.2))
+    assert float(
+        asked_of(region, take(lip=driver.lip + 2, eyes=driver.eyes + 2), **{f"{region}_retargeting": True})[
+            :, 1
+        ].max()
+    ) == pytest.approx(0.8)
+
+
 def test_a_template_without_ratios_drives_but_cannot_retarget() -> None:
     motion = random_motion(6)
     template = Template(
@@ -302,6 +340,27 @@ def test_a_named_reference_keeps_its_moment_at_another_rate() -> None:
     assert reference == 10
     with pytest.raises(InputError, match="no frame 40"):
         at_moments(take(), TIMES, 40)
+
+
+def test_a_reference_after_the_end_is_still_where_the_motion_starts() -> None:
+    driver = take()
+    short, reference = at_moments(driver, np.arange(10) / 25, 39)
+    assert (len(short), reference) == (10, "auto")
+    moved = run(short, face(), smooth=0)
+    start = replace(driver, motion=pick(driver.motion, np.array([39, *range(10)])), times=TIMES[:11])
+    start = replace(start, eyes=None, lip=None, found=np.ones(11, bool))
+    whole = run(start, face(), smooth=0, reference=0)
+    assert torch.allclose(moved.driving, whole.driving[1:], atol=1e-6)
+    found = np.ones(COUNT, bool)
+    found[39] = False
+    with pytest.raises(NoFaceError, match="no face in frame 39"):
+        at_moments(replace(driver, found=found), np.arange(10) / 25, 39)
+
+
+def test_two_cuts_between_two_frames_of_the_result_are_one() -> None:
+    slow = at_times(take(cuts=(20, 21, 33)), np.arange(0, 1.5, 1 / 8))
+    assert slow.cuts == (7, 11)
+    assert torch.isfinite(run(slow, face()).driving).all()
 
 
 def test_frames_are_picked_in_any_order() -> None:

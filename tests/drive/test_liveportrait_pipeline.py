@@ -212,7 +212,8 @@ def test_a_driver_holds_frames_without_a_face_and_keeps_its_times(
         assert take.found.tolist() == [n not in (0, 4, 5) for n in range(9)]
     take = LivePortrait(nets, LivePortraitOptions(), SourceRenderer()).video_driver(clip)
     for held, shown in ((0, 1), (4, 3), (5, 3)):
-        assert torch.equal(take.motion.exp[held], take.motion.exp[shown])
+        for name in ("exp", "t", "scale", "rotation"):
+            assert torch.equal(getattr(take.motion, name)[held], getattr(take.motion, name)[shown]), name
     assert take.motion.t[:, 0].diff().mean() > 0, (
         "the window follows the face, the motion is that in a fixed one"
     )

@@ -384,7 +384,14 @@ def test_the_published_recipe() -> None:
 def test_options_that_make_no_training_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for changes in ({"batch": 0}, {"loss": "pixels"}, {"mesh_every": 0}, {"workers": -1}):
+    for changes in (
+        {"batch": 0},
+        {"seed": -1},
+        {"seed": 1 << 31},
+        {"loss": "pixels"},
+        {"mesh_every": 0},
+        {"workers": -1},
+    ):
         with pytest.raises(InputError):
             options(**changes)
     assert (

@@ -43,7 +43,8 @@ class AnimateOptions:
         liveportrait: what that engine alone knows, by the names of
             `omote.drive.liveportrait.settings.LivePortraitOptions`.
         mode: "relative": the driver's motion is added to the face of the photo; "absolute": the face takes on the
-            driver's. None: absolute for a single expression (a driver of one frame), else relative.
+            driver's. None: absolute for a single expression (a driver of one frame), else relative; always relative
+            with the engine liveportrait.
         reference: what the driver's motion is relative to: a frame of it, "first" or "neutral". None: the first frame
             of videos and takes, neutral for presets, scores and emotions.
         regions: what moves: some of "eyes", "lips", "expression", "pose". None: all; for a single expression all but

@@ -85,16 +85,17 @@ def choose_moments(
         for index, face in enumerate(source.faces)
     ]
     moved = [_as_long_as(one, len(moments)) for one in moved]
-    held = np.zeros(len(moments), bool)
     times = moments
     if official and video and longest is not None and not longest.still:
         moments = longest.elapsed[: len(moments)]  # published: frames are paired by number
-    for take in takes:
-        at = np.clip(np.searchsorted(take.elapsed, moments - 1e-6), 0, len(take) - 1)
-        held |= ~take.found[at]
-    if video:
-        for face in source.faces:
-            held |= ~face.found[: len(held)]
+    still = [np.zeros(len(moments), bool) for _ in source.faces]
+    for index, face in enumerate(source.faces):
+        if takes:
+            at = np.clip(np.searchsorted(takes[index].elapsed, moments - 1e-6), 0, len(takes[index]) - 1)
+            still[index] |= ~takes[index].found[at]
+        if video:
+            still[index] |= ~face.found[: len(moments)]
+    held = np.all(still, axis=0)  # while one face moves, the frame is none that is held
     if official and len(times) > 1:
         times = np.arange(len(times)) / published_rate(times)
     shown = Shown(moved, moments, held, list(range(len(moments))), times)

@@ -28,7 +28,14 @@ from omote.capture.rig_pose import RigPose
 from omote.capture.scan_files import is_scan
 from omote.capture.scans import describe_view, scan_options, view_scan
 from omote.capture.smooth import smooth
-from omote.capture.take import Solved, choose_key_frames, smooth_pose, stretches, to_performance
+from omote.capture.take import (
+    Solved,
+    choose_key_frames,
+    frame_confidence,
+    smooth_pose,
+    stretches,
+    to_performance,
+)
 from omote.capture.tracks import Track, TrackSet, detect_video
 from omote.controls import ControlSpace
 from omote.errors import InputError
@@ -110,7 +117,7 @@ def invert_image(
         rig: "facs", or the file or folder of the rig that ``weights`` is for: performances are in its controls.
 
     Raises:
-        NoFaceError: no face, not the face asked for, or nothing that looks like a human face; none on the rig.
+        NoFaceError: no face, not the face asked for, or nothing that looks like a human face.
         WeightsError: no network, or one for another rig or other pictures.
         InputError: a normal map of another size, or one that is none.
     """
@@ -205,7 +212,7 @@ def _captured(
     size = (image.shape[1], image.shape[0])
     observation = observe(seen.landmarks, size, seen.scores)
     found = fitter.fit_photo(observation)
-    if found.surprise > human:
+    if inverter.pose is None and found.surprise > human:  # a rig of one's own may be a caricature
         return None
     pipeline.warn_of_border(seen.landmarks, size)
     sample = inverter.sample(image, normals, seen.landmarks)
@@ -220,6 +227,7 @@ def _captured(
     else:
         pose, error = inverter.pose.fit(observation, controls, found.pose.focal)
         solved.place(0, pose, controls, error)
+        solved.confidence[0] = frame_confidence(np.array(found.error))
     inputs = [name for name in ("rgb", "normal") if name in sample]
     performance = to_performance(solved, np.zeros(1), {**source, "inputs": inputs}, inverter.space)
     performance = performance.with_(control_confidence=None)
@@ -278,6 +286,7 @@ def invert_video(
     chosen = tracks.tracks
     predicted = _predict(path, chosen, inverter, lambda done: tell(len(tracks) + done, total))
     results = []
+    middle = np.zeros(3) if inverter.pose is None else inverter.pose.middle
     for track, controls in zip(chosen, predicted, strict=True):
         pipeline.warn_of_lost(track, len(tracks))
         pipeline.warn_of_border(track.landmarks, tracks.size)
@@ -286,12 +295,12 @@ def invert_video(
         solved = _solve(
             track, tracks, calm, fitter, inverter.pose, lambda done: tell(2 * len(tracks) + done, total)
         )
-        if solved.surprise > max(NOT_HUMAN, pipeline.NOT_HUMAN_VIDEO):
+        if inverter.pose is None and solved.surprise > max(NOT_HUMAN, pipeline.NOT_HUMAN_VIDEO):
             _log.warning("a face that does not look human was left out")
             continue
         for first, last in tracks.shots:
             for start, stop in stretches(track.found, first, last):
-                smooth_pose(solved, slice(start, stop), tracks.times[start:stop], smoothing)
+                smooth_pose(solved, slice(start, stop), tracks.times[start:stop], smoothing, middle)
         solved.hold_lost(track.found)
         pipeline.to_own_size(solved, reader.scale)
         about = {"smooth": smoothing, "cuts": [int(cut) for cut in tracks.cuts], "inputs": ["rgb"]}
@@ -379,6 +388,10 @@ def _solve(
             else:
                 pose = None
             progress(frame + 1)
+    if own is not None:  # another head than the rig is never matched exactly
+        usual = float(np.median(solved.error[track.found]))
+        worse = np.maximum(solved.error - usual, 0) + float(np.median([fit.error for fit in fits]))
+        solved.confidence[track.found] = frame_confidence(worse[track.found])
     solved.hold_lost(track.found)
     solved.surprise = surprise
     return solved

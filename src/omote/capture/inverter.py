@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from omote.capture.face_crop import network_images, to_tensors
 from omote.capture.rig_pose import RigPose
 from omote.controls import FACS102
-from omote.errors import InputError, WeightsError
+from omote.errors import InputError, NoFaceError, WeightsError
 
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
@@ -43,8 +43,7 @@ def load_inverter(path: Path | None = None, rig: str = RIG) -> Inverter:
         rig: "facs", or the file or folder of the rig that the checkpoint was trained for; its landmarks are looked for.
 
     Raises:
-        InputError, FormatError: there is no such rig, or it cannot be read.
-        NoFaceError: no face is found on its renders.
+        InputError, FormatError: there is no such rig, it cannot be read, or no face is found on its renders.
         WeightsError: missing, damaged, or for another rig or other controls.
     """
     if rig == RIG:
@@ -56,7 +55,10 @@ def load_inverter(path: Path | None = None, rig: str = RIG) -> Inverter:
     from omote.rigs.open import open_rig
 
     own = open_rig(rig)
-    rig_landmarks(own)
+    try:
+        rig_landmarks(own)
+    except NoFaceError as error:  # the rig's, not that of the picture
+        raise InputError(error.what, where=rig, remedy=error.remedy) from error
     return Inverter(path, own)
 
 

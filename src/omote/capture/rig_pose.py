@@ -28,6 +28,9 @@ class RigPose:
     Args:
         rig: with landmarks (`omote.capture.mesh_landmarks.rig_landmarks`). Where it has an identity, its average head.
 
+    Attributes:
+        middle: (3,) of the face at rest, metres, head space; the origin may be at the feet.
+
     Raises:
         InputError: the rig has no landmarks.
     """
@@ -42,6 +45,8 @@ class RigPose:
         self.rig, self.landmarks = rig, rig.landmarks
         self._nobody = torch.zeros(1, len(rig.identity_space))
         self._firm = np.delete(np.arange(len(self.landmarks.weight)), IRISES)  # eyes turn
+
+        self.middle = self.points(np.asarray(rig.space.neutral, np.float64))[self._firm].mean(0)
 
     def points(self, controls: Array) -> Array:
         """(478, 3) metres, head space, of controls (C,)."""

@@ -15,7 +15,12 @@ from omote.capture.priors import variables
 from omote.capture.smooth import smooth
 from omote.capture.tracks import Track
 from omote.controls import FACS102, ControlSpace
-from omote.geometry.rotations import axis_angle_to_quaternion, matrix_to_axis_angle, quaternion_to_axis_angle
+from omote.geometry.rotations import (
+    axis_angle_to_matrix,
+    axis_angle_to_quaternion,
+    matrix_to_axis_angle,
+    quaternion_to_axis_angle,
+)
 from omote.performance import Camera, Performance
 
 Array = NDArray[np.float64]
@@ -197,12 +202,18 @@ def smooth_take(
     solved.hold_lost(found)  # what they hold is the smoothed frame
 
 
-def smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> None:
-    """Smooth what is seen of a pose: rotation, place in the image in units of the eye distance, and log distance."""
+def smooth_pose(
+    solved: Solved, part: slice, times: Array, strength: float, middle: Array | None = None
+) -> None:
+    """Smooth what is seen of a pose: rotation, place in the image in units of the eye distance, and log distance.
+
+    The place is that of ``middle`` (3,), head space, in a face whose origin may lie far below it.
+    """
+    middle = np.zeros(3) if middle is None else middle
     quaternions = axis_angle_to_quaternion(solved.rotations[part])
     flips = np.cumprod(np.where((quaternions[1:] * quaternions[:-1]).sum(1) < 0, -1.0, 1.0))
     quaternions[1:] *= flips[:, None]
-    x, y, z = solved.translations[part].T
+    x, y, z = (solved.translations[part] + axis_angle_to_matrix(solved.rotations[part]) @ middle).T
     # The head is about nine centimetres wide between the outer eye corners.
     seen = np.column_stack(
         [x / z / (EYE_CORNERS_M / z.mean()), y / z / (EYE_CORNERS_M / z.mean()), np.log(-z)]
@@ -212,7 +223,8 @@ def smooth_pose(solved: Solved, part: slice, times: Array, strength: float) -> N
     turned = calm[:, :4] / np.linalg.norm(calm[:, :4], axis=1, keepdims=True)
     solved.rotations[part] = quaternion_to_axis_angle(turned)
     depth = -np.exp(calm[:, 6])
-    solved.translations[part] = np.column_stack([*(calm[:, 4:6].T * EYE_CORNERS_M / z.mean() * depth), depth])
+    place = np.column_stack([*(calm[:, 4:6].T * EYE_CORNERS_M / z.mean() * depth), depth])
+    solved.translations[part] = place - axis_angle_to_matrix(solved.rotations[part]) @ middle
 
 
 def stretches(found: NDArray[np.bool_], first: int, last: int) -> list[tuple[int, int]]:

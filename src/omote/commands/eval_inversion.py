@@ -109,8 +109,8 @@ class EvalInversionArgs:
             prepare_target(self.output / "report.md")
         network = Network.load(path, rig.space, rig.name)
         others = [self._other(text, rig) for text in self.compare]
-        with_landmarks = not self.quick and rig.name == "facs"
-        if with_landmarks:
+        fitted = not self.quick and rig.name == "facs"
+        if fitted:
             from omote.commands.weights import ensure
 
             ensure("face_landmarker", quiet=self.json)
@@ -118,7 +118,7 @@ class EvalInversionArgs:
         with console.progress_bar(quiet=self.json) as progress:
             for recipe, count, samples in self._sets(rig):
                 methods: list[Method] = [network, *network.alone(), *others]
-                if with_landmarks:
+                if fitted:
                     landmarks = LandmarkFit()
                     methods += [FoundByDetector(network, landmarks), landmarks]
                 if self.quick:

@@ -25,12 +25,14 @@ class RigMapArgs:
     """Match the controls of a rig to ARKit's 52 or the 102 FACS controls by name; write the mapping to edit it.
 
     With --take, put a performance on the rig: TARGET.glb is a copy of the rig's own .glb that replays it,
-    TARGET.omote the take in the rig's controls, TARGET.json its weights.
+    TARGET.omote the take in the rig's controls, TARGET.json its weights. A take that is in the rig's own controls
+    already (omote capture --rig) is replayed as it is; in any other format it is written in the controls of --to.
 
     Examples:
       omote rig map head.glb
       omote rig map shapes/ --to facs102 -o mapping.json
       omote rig map head.glb --mapping mapping.json --take take.omote -o take_on_head.glb
+      omote rig map head.glb --take captured_on_head.omote -o out.livelink.csv
     """
 
     rig: RigSource
@@ -44,7 +46,8 @@ class RigMapArgs:
     output: Annotated[
         Path | None, tyro.conf.arg(aliases=["-o"], metavar="TARGET", help_behavior_hint=QUIET)
     ] = None
-    """What to write: the mapping as .json; with --take the take as .glb, .omote or .json."""
+    """What to write: the mapping as .json; with --take the take as .glb, .omote or .json, or as any format of omote
+    export where the take is in the rig's own controls."""
     unit: Unit = "auto"
     """Unit of the rig's file: auto, m, dm, cm, mm or in."""
     axes: Axes = "auto"
@@ -88,9 +91,13 @@ class RigMapArgs:
         if self.take is None or self.output is None:
             raise InputError("give a file to write the take to", where="--take", remedy="Add -o out.glb")
         take = export.read(self.take)
-        if take.space.names != rig.space.names:  # else it was captured with this rig
-            take = mapping.take_to_rig(take)
-        outputs = write_rig_take(take, rig, Path(self.rig), self.output)
+        own = take.space == rig.space
+        if own and self.output.suffix.lower() not in (".glb", ".json"):
+            outputs = export.write(mapping.take_from_rig(take), self.output)
+        else:
+            outputs = write_rig_take(
+                take if own else mapping.take_to_rig(take), rig, Path(self.rig), self.output
+            )
         if self.json:
             console.say_json({"input": self.take, "outputs": outputs, "controls": len(rig.space)})
         else:

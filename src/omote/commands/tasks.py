@@ -151,6 +151,10 @@ def _check_companions(args: CaptureArgs, sources: list[Path]) -> None:
 
 def _check_rig(args: CaptureArgs, wanted: tuple[str, ...]) -> None:
     """Refuse --rig without a network for it, or with files that cannot hold its controls."""
+    if not Path(args.rig).exists():
+        raise InputError(
+            "there is no such rig", where=args.rig, remedy="Give a .glb, a .usd, or a folder of .obj shapes."
+        )
     if args.weights is None:
         remedy = f"Add --method inversion --weights FILE, of omote train inversion --rig {args.rig}."
         raise InputError(
@@ -159,7 +163,7 @@ def _check_rig(args: CaptureArgs, wanted: tuple[str, ...]) -> None:
     others = [name for name in wanted if name not in _ON_A_RIG]
     if others:
         what = f"takes of a rig of your own are not written as {others[0]}"
-        raise InputError(what, where="--to", remedy="Use glb or npz, or convert with omote rig map.")
+        raise InputError(what, where="--to", remedy="Use glb or npz; omote rig map --take writes the others.")
     if "glb" in wanted and Path(args.rig).suffix.lower() not in (".glb", ".vrm"):
         remedy = "Leave out --to glb: the .omote file holds its controls."
         raise InputError("only a rig that is a .glb can be copied with a take", where="--to", remedy=remedy)

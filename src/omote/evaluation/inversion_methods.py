@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from omote.capture.face_crop import network_images, to_tensors
 from omote.controls import FACS102, ControlSpace
-from omote.errors import InputError, NoFaceError
+from omote.errors import InputError, NoFaceError, WeightsError
 
 if TYPE_CHECKING:
     from omote.capture.pipeline import Captured
@@ -103,13 +103,19 @@ class Network:
         return made
 
     def predict(self, samples: Sequence[Sample]) -> Floats:
-        """(N, C) controls."""
+        """(N, C) controls.
+
+        Raises:
+            WeightsError: a picture has no normals, and the network did not learn to do without.
+        """
         import torch
 
         crops = []
         for sample in samples:
             rgb = sample.rgb if "rgb" in self._shown else None
             normal = sample.normal if "normal" in self._shown else None
+            if normal is None and not self.config.does_without("normal"):
+                raise WeightsError(f"{self.name} needs a normal map beside each picture")
             crops.append(network_images(self.config, rgb, normal, sample.landmarks))
         with torch.inference_mode():
             return np.asarray(self._net(**to_tensors(crops)).float().numpy(), np.float32)

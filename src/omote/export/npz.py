@@ -1,6 +1,7 @@
 """Performance <-> .npz: plain numpy arrays, no pickles, readable with ``np.load(path, allow_pickle=False)``.
 
-Keys: ``controls`` (T, C), ``control_names`` (C,), ``space``, ``head_rotation`` (T, 3) axis-angle radians,
+Keys: ``controls`` (T, C), ``control_names`` (C,), ``space`` (and ``space_account``, JSON text that defines the controls
+of a rig of one's own), ``head_rotation`` (T, 3) axis-angle radians,
 ``head_translation`` (T, 3) metres, ``confidence`` (T,), ``times`` (T,) seconds, ``fps``, ``camera_focal``,
 ``camera_principal`` (2,), ``camera_size`` (2,) pixels, ``identity_<rig>`` (I,), ``source`` (JSON text),
 ``control_confidence`` (T, C) where the take has it, and with ``vertices=True`` ``vertices`` (T, V, 3) metres
@@ -20,6 +21,7 @@ import numpy as np
 from omote.errors import FormatError, InputError
 from omote.export import evaluate as ev
 from omote.export.files import write_bytes
+from omote.performance.files import describe_space, read_space
 
 if TYPE_CHECKING:
     from omote.performance import Performance
@@ -55,6 +57,9 @@ def write_npz(
         "camera_size": np.asarray(camera.size, np.int64),
         "source": np.array(json.dumps(dict(performance.source), ensure_ascii=False)),
     }
+    account = describe_space(performance.space)
+    if "definitions" in account:
+        arrays["space_account"] = np.array(json.dumps(account, ensure_ascii=False))
     for name, values in performance.identity.items():
         arrays[f"identity_{name}"] = np.asarray(values)
     if performance.control_confidence is not None:
@@ -77,7 +82,6 @@ def read_npz(path: str | Path) -> Performance:
     Raises:
         InputError: missing or unreadable file. FormatError: other, damaged or newer file.
     """
-    from omote.controls import space_by_name
     from omote.performance import Camera, Performance
 
     path = Path(path)
@@ -99,8 +103,11 @@ def read_npz(path: str | Path) -> Performance:
     if "version" not in data or data["version"].tolist() != VERSION:
         raise FormatError("the file was written by a newer Omote", where=path, remedy="Update omote")
     try:
-        space = space_by_name(str(data["space"]))
-        order = [list(data["control_names"]).index(name) for name in space.names]
+        account = {"name": str(data["space"]), "controls": [str(name) for name in data["control_names"]]}
+        if "space_account" in data:
+            account = json.loads(str(data["space_account"]))
+        space, order = read_space(path, account, data["controls"])
+        order = list(range(len(space))) if order is None else order
         sure = data.get("control_confidence")
         return Performance(
             space=space,

@@ -88,7 +88,7 @@ def read(path: Path) -> dict[str, Any]:
             for name, array in tensors.items()
             if name.startswith(_IDENTITY)
         }
-        fields["space"], order = _space(path, header.get("space"), fields["controls"])
+        fields["space"], order = read_space(path, header.get("space"), fields["controls"])
         for name in ("controls", *_OPTIONAL):
             if order is not None and name in fields:
                 fields[name] = fields[name][..., order]
@@ -179,8 +179,17 @@ def _tensors(path: Path, data: bytes) -> dict[str, Array]:
     return tensors
 
 
-def _space(path: Path, account: Any, controls: Array) -> tuple[ControlSpace, list[int] | None]:
-    """The space, and how to reorder the file's controls into its order (None: as they are)."""
+def read_space(path: Path, account: Any, controls: Array) -> tuple[ControlSpace, list[int] | None]:
+    """The inverse of `describe_space`, and how to reorder the file's controls into its order (None: as they are).
+
+    Args:
+        path: the file, for messages.
+        account: what it says of its space.
+        controls: (T, C) of the file.
+
+    Raises:
+        FormatError: an account of another form, or of other controls.
+    """
     if not isinstance(account, dict) or not isinstance(account.get("name"), str):
         _reject(path, "names no control space")
     name, names, definitions = account["name"], account.get("controls"), account.get("definitions")

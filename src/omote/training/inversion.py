@@ -101,6 +101,8 @@ class InversionOptions:
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise InputError(f"must be at least 1, got {count}", where=name)
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError(f"must be within 0..{(1 << 31) - 1}, got {self.seed}", where="--seed")
         if self.validation < 0 or self.workers < 0 or not self.mesh_weight >= 0:
             raise InputError("--validation, --workers and --mesh-weight must not be negative")
 

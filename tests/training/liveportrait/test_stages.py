@@ -13,9 +13,10 @@ from tests.models.small_liveportrait import TINY as NETWORK
 from tests.training.liveportrait.few_clips import TINY, make_clips
 
 from omote.cli import main
+from omote.drive.liveportrait.networks import load_nets
 from omote.errors import InputError, WeightsError
 from omote.models.liveportrait import BASE_FILES, LivePortraitNets
-from omote.models.liveportrait.checkpoint import load_nets, read_config, save_nets
+from omote.models.liveportrait.checkpoint import read_config, save_nets
 from omote.models.liveportrait.ratios import RatioNet
 from omote.training.curves import Log
 from omote.training.datasets.clips import Clip
@@ -157,13 +158,19 @@ def test_saved_networks_have_published_names_and_are_read_back(tmp_path: Path) -
     files = {f"{name}.safetensors" for name in (*BASE_FILES, "stitching_retargeting_module")}
     assert names == files | {"omote.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["nets"]
-    with pytest.raises(WeightsError, match="no such file"):
+    with pytest.raises(WeightsError, match="holds no"):
         load_nets(tmp_path)
     (tmp_path / "nets" / "omote.json").write_text(
         '{"format": "omote liveportrait 1", "config": {"motion": 3}}'
     )
     with pytest.raises(WeightsError, match=r"omote\.json"):
         read_config(tmp_path / "nets" / "omote.json")
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 31])
+def test_seeds_that_cannot_be_are_refused(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(InputError, match="--seed"):
+        options(tmp_path, seed=seed)
 
 
 def test_stitching_trains_its_network_alone(tmp_path: Path, clips: list[Clip]) -> None:

@@ -104,6 +104,10 @@ class Square:
     side: Array
     angle: Array
 
+    def at(self, frames: Array) -> Square:
+        """The squares of some of the frames (N,), in any order."""
+        return Square(self.centre[frames], self.side[frames], self.angle[frames])
+
     def scaled(self, factor: float) -> Square:
         """The same squares in an image that is so many times as large."""
         # Pixels are counted from the middle of the first one, images grow from their corner.

@@ -125,6 +125,11 @@ def pick(motion: Motion, frames: Array) -> Motion:
     return Motion(*(chosen(x) for x in (motion.kp, motion.rotation, motion.t, motion.scale, motion.exp)))
 
 
+def _cuts_at(moments: Array, cuts: Array) -> tuple[int, ...]:
+    """The moments that begin a new shot; a shot between two of them is in none."""
+    return tuple(sorted({int(n) for n in np.searchsorted(moments, cuts) if 0 < n < len(moments)}))
+
+
 def at_times(take: DrivingTake, moments: Array) -> DrivingTake:
     """The take at other moments: in between it is interpolated (within a shot), after its end the last frame stays.
 
@@ -173,5 +178,5 @@ def at_times(take: DrivingTake, moments: Array) -> DrivingTake:
         eyes=rows(take.eyes),
         lip=rows(take.lip),
         found=take.found[nearest],
-        cuts=tuple(int(n) for n in np.searchsorted(moments, own[list(take.cuts)]) if 0 < n < len(moments)),
+        cuts=_cuts_at(moments, own[list(take.cuts)]),
     )

@@ -216,7 +216,8 @@ def drive_by_video(
         squares = _window(faces, followed, options)
         frames = video_frames(path, len(found))
         motion = motion_of_video(path, frames, squares, found, extractor, progress, source=False)
-        motion = in_square(motion, squares, median_square(squares))
+        seen = squares.at(held_frames(found))  # where the motion that is held was seen
+        motion = in_square(motion, seen, median_square(squares))
     return DrivingTake(
         motion=motion,
         times=followed.times,

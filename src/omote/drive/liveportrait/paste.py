@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,8 @@ Array = NDArray[Any]
 
 _FEATHER = 16
 """Pixels of the published crop over which its mask fades, beside its edge."""
+_BETWEEN = 0.02
+"""Over about so much of a crop's side one face gives way to the next."""
 
 
 @cache
@@ -39,7 +42,11 @@ class Paste:
     """One place of an image that faces are pasted into; what does not depend on the face is made once."""
 
     def __init__(
-        self, to_crop: Array, image_size: tuple[int, int], mask: NDArray[np.uint8] | None = None
+        self,
+        to_crop: Array,
+        image_size: tuple[int, int],
+        mask: NDArray[np.uint8] | None = None,
+        beside: Sequence[Array] = (),
     ) -> None:
         """Lay the mask into the image.
 
@@ -47,6 +54,8 @@ class Paste:
             to_crop: (3, 3) map from image to crop pixels, see `omote.drive.liveportrait.crops.Square.to_crop`.
             image_size: width and height, px.
             mask: (S, S) uint8 of the crop; the published one if None.
+            beside: maps (3, 3) of other faces of the image, whose crops overlap this one where people stand close: each
+                place belongs to the face that it is nearer to, in sides of its crop.
         """
         mask = paste_mask() if mask is None else mask
         if mask.ndim != 2 or mask.shape[0] != mask.shape[1]:
@@ -67,6 +76,16 @@ class Paste:
             if min(self._shape)
             else np.zeros((0, 0, 1), np.float32)
         )
+        for other in beside if min(self._shape) else ():
+            away = self._distance(other, low) - self._distance(to_crop, low)
+            self._weight /= 1 + np.exp(np.clip(-away / _BETWEEN, -80, 80))[..., None]
+
+    def _distance(self, to_crop: Array, low: Array) -> NDArray[np.float32]:
+        """(h, w) how far each pixel of the place is from the middle of a crop, in sides of it."""
+        columns, rows = np.meshgrid(np.arange(self._shape[0]) + low[0], np.arange(self._shape[1]) + low[1])
+        crop = to_points(np.asarray(to_crop, np.float64), np.stack([columns, rows], -1).reshape(-1, 2))
+        off = np.linalg.norm(crop - (self._size - 1) / 2, axis=1) / self._size
+        return np.asarray(off, np.float32).reshape(rows.shape)
 
     def _warp(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         import cv2

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from omote.drive.liveportrait.composing import compose, expression_gain, eyes_apart
 from omote.drive.liveportrait.composition import compose_image, compose_video, neutral_expression
-from omote.drive.liveportrait.driving import DrivingTake, at_times
+from omote.drive.liveportrait.driving import DrivingTake, at_times, pick
 from omote.drive.liveportrait.edits import set_lips, silence_lips
 from omote.drive.liveportrait.finishing import eye_holding, finish, lip_normalizing
 from omote.drive.liveportrait.offsets import Mlps, lip_offsets, stitch
 from omote.drive.liveportrait.options import Ratios
-from omote.drive.liveportrait.reference import choose_reference, reference_motion
+from omote.drive.liveportrait.reference import choose_reference, reference_motion, require_face
 from omote.drive.liveportrait.regions import LIP_POINTS
 from omote.drive.liveportrait.settings import FRIENDLY, LivePortraitOptions
 from omote.drive.liveportrait.sliders import edit_keypoints, edit_motion
@@ -29,6 +29,8 @@ Array = NDArray[Any]
 
 _WIDEST = 0.8
 """Of the ratios that the small networks were made for."""
+_AT_REST = {"eyes": 0.3, "lips": 0.08}
+"""Openness of a neutral face: between that of MediaPipe's canonical face and that of the embedded head."""
 
 
 @dataclass(frozen=True)
@@ -167,24 +169,24 @@ def _openness(
     own = Ratios(source_eyes=face.eyes, source_lip=face.lip)
     composition = options.composition
     sliders = options.sliders
+    eyes, lip = (
+        own if take is None else _after(own, region, take, reference, options)
+        for own, region in ((face.eyes, "eyes"), (face.lip, "lips"))
+    )
     if take is not None and options.eye_retargeting:
-        wanted = _needed(take.eyes, "eye")
-        now = _after(face.eyes, "eyes", take, reference, options)
-        total = total + eyes_apart(source, points, now, wanted, mlps.eye)
+        total = total + eyes_apart(source, points, eyes, _needed(take.eyes, "eye"), mlps.eye)
     if take is not None and options.lip_retargeting:
-        wanted = _needed(take.lip, "lip")
-        now = _after(face.lip, "lips", take, reference, options)
-        total = total + lip_offsets(points, now, wanted, mlps.lip)
+        total = total + lip_offsets(points, lip, _needed(take.lip, "lip"), mlps.lip)
     if take is not None and options.normalize_lip and options.relative:
         total = total + lip_normalizing(points, composition, mlps, own)
     if options.hold_eyes and face.video:
         total = total + eye_holding(points, composition, mlps, own)
     if sliders.eye_ratio is not None:
-        wanted = torch.full_like(face.eyes, sliders.eye_ratio)
-        total = total + eyes_apart(source, points, face.eyes, wanted, mlps.eye)
+        wanted = torch.full_like(eyes, sliders.eye_ratio)
+        total = total + eyes_apart(source, points, eyes, wanted, mlps.eye)
     lip_ratio = sliders.lip_ratio if options.lip_ratio is None else options.lip_ratio
     if lip_ratio is not None:
-        offsets = lip_offsets(points, face.lip, torch.full_like(face.lip, lip_ratio), mlps.lip)
+        offsets = lip_offsets(points, lip, torch.full_like(lip, lip_ratio), mlps.lip)
         total = total + _smoothed(offsets, face, options)
     return total
 
@@ -193,18 +195,23 @@ def _needed(ratios: Tensor | None, name: str) -> Tensor:
     if ratios is None:
         what = f"{name} retargeting needs the openness of the driver, which this template does not hold"
         raise InputError(what, remedy="Templates of the animal pipeline have none; leave the option out.")
-    return ratios
+    return ratios.clamp(0, _WIDEST)
 
 
 def _after(
     own: Tensor, region: str, take: DrivingTake, reference: int | None, options: LivePortraitOptions
 ) -> Tensor:
     """(T, n) how open the source's eyes or lips are once the driver's motion is on it."""
-    start = take.rest if reference is None else take
-    if not options.relative or start is None or region not in options.taken(still=take.still):
+    theirs = take.eyes if region == "eyes" else take.lip
+    if theirs is None or region not in options.taken(still=take.still):
         return own.expand(len(take), -1)
-    theirs, first = ((one.eyes if region == "eyes" else one.lip) for one in (take, start))
-    if theirs is None or first is None:
+    if not options.relative:
+        return theirs.clamp(0, _WIDEST)
+    start = take.rest if reference is None else take
+    first: Tensor | None = torch.full_like(theirs[:1], _AT_REST[region])
+    if start is not None:
+        first = start.eyes if region == "eyes" else start.lip
+    if first is None:
         return own.expand(len(take), -1)
     at = reference or 0
     return (own + options.multiplier * (theirs - first[at : at + 1])).clamp(0, _WIDEST)
@@ -257,14 +264,36 @@ def at_moments(take: DrivingTake, moments: Array, reference: Any) -> tuple[Drivi
     Args:
         take: the driver.
         moments: (N,) seconds from its first frame.
-        reference: as in the options; a frame's number becomes that of the nearest moment.
+        reference: as in the options; a frame's number becomes that of the nearest moment. A frame after the last
+            moment is kept beside the take.
 
     Raises:
         InputError: a frame that the take does not have.
+        NoFaceError: it has no face.
     """
     if isinstance(reference, int):
         if not 0 <= reference < len(take):
             what = f"the driver has no frame {reference}"
             raise InputError(what, where="--reference", remedy=f"It has {len(take)}, counted from 0.")
+        if take.elapsed[reference] > moments[-1] and take.rest is None:
+            require_face(take, reference)
+            return replace(at_times(take, moments), rest=_single(take, reference)), "auto"
         reference = int(np.argmin(np.abs(moments - take.elapsed[reference])))
     return at_times(take, moments), reference
+
+
+def _single(take: DrivingTake, frame: int) -> DrivingTake:
+    """One frame of a take."""
+
+    def row(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[frame : frame + 1]
+
+    return replace(
+        take,
+        motion=pick(take.motion, np.array([frame])),
+        times=np.zeros(1),
+        eyes=row(take.eyes),
+        lip=row(take.lip),
+        found=take.found[frame : frame + 1],
+        cuts=(),
+    )

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from omote.drive.liveportrait.extraction import (
 from omote.drive.liveportrait.offsets import Mlps
 from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
 from omote.drive.liveportrait.renderer import Renderer, make_renderer
-from omote.drive.liveportrait.settings import LivePortraitOptions
+from omote.drive.liveportrait.settings import FRIENDLY, LivePortraitOptions
 from omote.drive.liveportrait.sources import PhotoSource, VideoSource
 from omote.drive.liveportrait.template import template_of
 from omote.drive.liveportrait.tracking import Choice
@@ -45,8 +45,17 @@ from omote.performance import Performance
 Picture = NDArray[np.uint8]
 
 
-_OF_DRIVERS = ("eye_retargeting", "lip_retargeting", "normalize_lip")
-"""Options about the motion of a driver."""
+_OF_DRIVERS: Mapping[str, tuple[str, object]] = {
+    "eye_retargeting": ("--eye-retargeting", False),
+    "lip_retargeting": ("--lip-retargeting", False),
+    "normalize_lip": ("--normalize-lip", False),
+    "relative": ("--absolute", True),
+    "reference": ("--reference", "auto"),
+    "regions": ("--regions", None),
+    "multiplier": ("--strength", 1.0),
+    "driving_option": ("--driving-option", FRIENDLY[1]),
+}
+"""Options about the motion of a driver, as they are typed, and what they are when nothing is."""
 
 
 def _flag(name: str) -> str:
@@ -170,9 +179,9 @@ class LivePortrait:
         if take is None:
             if not options.edits:
                 raise InputError("nothing drives the source, and no slider is moved")
-            for name in _OF_DRIVERS:
-                if getattr(options, name):
-                    raise InputError("nothing drives the source", where=_flag(name), remedy="Name a driver.")
+            for name, (flag, untold) in _OF_DRIVERS.items():
+                if getattr(options, name) != untold:
+                    raise InputError("nothing drives the source", where=flag, remedy="Name a driver.")
         elif not options.official:
             take, reference = at_moments(take, moments, options.reference)
             options = replace(options, reference=reference)

@@ -43,9 +43,7 @@ def choose_reference(
         if not 0 <= choice < len(take):
             what = f"the driver has no frame {choice}"
             raise InputError(what, where="--reference", remedy=f"It has {len(take)}, counted from 0.")
-        if not take.found[choice]:
-            what = f"there is no face in frame {choice} of the driver"
-            raise NoFaceError(what, where="--reference", remedy="Choose another, or leave it to Omote.")
+        require_face(take, choice)
         return choice
     motion = take.motion
     turn = np.asarray(geodesic_angle(motion.rotation.double().numpy(), source.rotation[:1].double().numpy()))
@@ -56,6 +54,17 @@ def choose_reference(
         if ours is not None:
             apart = apart + (ours - theirs[:1]).abs().mean(1).double().numpy() / _RATIO
     return int(np.argmin(np.where(take.found, apart, np.inf)))
+
+
+def require_face(take: DrivingTake, frame: int) -> None:
+    """Refuse a frame to start from that has no face.
+
+    Raises:
+        NoFaceError: it has none.
+    """
+    if not take.found[frame]:
+        what = f"there is no face in frame {frame} of the driver"
+        raise NoFaceError(what, where="--reference", remedy="Choose another, or leave it to Omote.")
 
 
 def reference_motion(take: DrivingTake, frame: int | None) -> Motion:

@@ -109,6 +109,7 @@ class LivePortraitOptions:
         if self.official:
             self._check_official()
             return
+        self._check_ours()
         for name, told in (
             ("crop_driver", self.crop_driver),
             ("observation_variance", self.observation_variance != OBSERVATION_VARIANCE),
@@ -118,6 +119,17 @@ class LivePortraitOptions:
                 raise InputError(
                     "only the official mode has this", where=where, remedy="Add --compat official."
                 )
+
+    def _check_ours(self) -> None:
+        """Refuse what would have no effect."""
+        if not self.relative:
+            for name, default in (("reference", "auto"), ("normalize_lip", False)):
+                if getattr(self, name) != default:
+                    what = "has no effect on absolute motion"
+                    where = "--" + name.replace("_", "-")
+                    raise InputError(what, where=where, remedy="Leave it out, or leave out --absolute.")
+        if self.lip_ratio is not None and self.sliders.lip_ratio is not None:
+            raise InputError("give one of --lip-ratio and --slider lip_ratio")
 
     def _check_official(self) -> None:
         """Refuse what the published code does not have."""
@@ -132,6 +144,9 @@ class LivePortraitOptions:
         if self.driving_option != FRIENDLY[1]:
             what = "has no effect in the official mode, where its factor is always 1"
             raise InputError(what, where="--driving-option", remedy="Leave one of the two out.")
+        if self.edits and self.hold_eyes:
+            what = "has no effect on edits in the official mode"
+            raise InputError(what, where="--hold-eyes", remedy="Leave it out.")
         if self.sliders != Sliders() and (self.silence or self.lip_ratio is not None):
             other = "--silence" if self.silence else "--lip-ratio"
             what = f"the official mode does not know sliders together with {other}"

@@ -69,7 +69,7 @@ class PhotoSource:
             extractor: the motion extractor.
             renderer: computes the features.
         """
-        stills, features, crops, pastes = [], [], [], []
+        stills, features, crops, places = [], [], [], []
         sizes = extractor.sizes
         share = 1.0
         if options.source_limit is not None:
@@ -85,8 +85,9 @@ class PhotoSource:
             stills.append(Still(motion, faces.eyes, faces.lip, np.zeros(1), faces.found))
             features.append(renderer.prepare(to_tensor(small[None])))
             crops.append(crop)
-            pastes.append(Paste(sizes.to_face(matrix), size, paste_mask(sizes.made)))
-        return cls(picture, tuple(stills), tuple(features), tuple(crops), tuple(pastes))
+            places.append(sizes.to_face(matrix))
+        pastes = tuple(_paste(places, index, size, sizes) for index in range(len(places)))
+        return cls(picture, tuple(stills), tuple(features), tuple(crops), pastes)
 
     def frames(
         self,
@@ -200,7 +201,8 @@ class VideoSource:
         results = [picture for _, picture in pictures]
         sizes = self.extractor.sizes
         shown = len(self.faces) if options.pastes else 1
-        for face, matrices, one in list(zip(self.faces, self.matrices, moved, strict=True))[:shown]:
+        trio = zip(self.faces, self.matrices, moved, strict=True)
+        for index, (face, matrices, one) in enumerate(islice(trio, shown)):
             crops = [self.extractor.crop(picture, matrices[number]) for number, picture in pictures]
             if not options.pastes:
                 results = [_as_made(crop, sizes) for crop in crops]
@@ -214,11 +216,19 @@ class VideoSource:
                 if options.pastes:
                     number = pictures[place][0]
                     height, width = results[place].shape[:2]
-                    paste = Paste(sizes.to_face(matrices[number]), (width, height), paste_mask(sizes.made))
+                    there = [k for k, other in enumerate(self.faces) if other.found[number]]
+                    places = [sizes.to_face(self.matrices[k][number]) for k in there]
+                    paste = _paste(places, there.index(index), (width, height), sizes)
                     results[place] = paste(results[place], face_now)
                 else:
                     results[place] = face_now
         return results
+
+
+def _paste(places: Sequence[NDArray[Any]], index: int, image_size: tuple[int, int], sizes: Sizes) -> Paste:
+    """Where one of the faces of a picture goes, beside the others."""
+    others = [place for number, place in enumerate(places) if number != index]
+    return Paste(places[index], image_size, paste_mask(sizes.made), others)
 
 
 def _as_made(crop: Picture, sizes: Sizes) -> Picture:

@@ -203,7 +203,9 @@ class InversionConfig:
 
     def does_without(self, modality: Modality) -> bool:
         """Whether it learned to do without a modality (`modality_dropout`), or never looks at it."""
-        return modality not in self.modalities or self.modality_dropout[MODALITIES.index(modality)] > 0
+        if modality not in self.modalities:
+            return True
+        return len(self.modalities) > 1 and self.modality_dropout[MODALITIES.index(modality)] > 0
 
     @classmethod
     def paper(cls, space: ControlSpace, rig: str) -> InversionConfig:

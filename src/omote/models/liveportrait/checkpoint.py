@@ -19,8 +19,7 @@ from omote.models.liveportrait.config import (
     RetargetingConfig,
     WarpingConfig,
 )
-from omote.models.liveportrait.published import BASE_FILES, RETARGETING_FILE, LivePortraitNets
-from omote.weights.loading import load_safetensors
+from omote.models.liveportrait.published import LivePortraitNets
 from omote.weights.sets import TRAINED_HERE
 
 _FORMAT = "omote liveportrait 1"
@@ -59,23 +58,6 @@ def save_nets(folder: Path, nets: LivePortraitNets, notes: Mapping[str, Any]) ->
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror or error})", where=folder) from error
-
-
-def load_nets(folder: str | Path) -> LivePortraitNets:
-    """Read networks, in float32 and evaluation mode.
-
-    Args:
-        folder: as `save_nets` writes it, or with the published files as safetensors.
-
-    Raises:
-        WeightsError: a file is missing, damaged, or does not fit.
-    """
-    folder = Path(folder)
-    description = folder / TRAINED_HERE
-    config = read_config(description) if description.is_file() else LivePortraitConfig()
-    names = (*BASE_FILES, RETARGETING_FILE)
-    files = {name: load_safetensors(folder / f"{name}.safetensors") for name in names}
-    return LivePortraitNets.from_published(files, config)
 
 
 def read_config(path: Path) -> LivePortraitConfig:

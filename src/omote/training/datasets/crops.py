@@ -75,7 +75,7 @@ class CropStore:
             yield {name: np.array(array[number]) for name, array in arrays.items()}
 
     def _place(self, shard: Path) -> Path:
-        about = [_VERSION, str(shard.parent.resolve()), self.poses is not None, *self._crops()]
+        about = [_VERSION, str(shard.parent.resolve()), *self._crops(), *([] if self.poses else ["no poses"])]
         key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]
         assert self.folder is not None  # noqa: S101 - for the type checker
         try:

@@ -172,6 +172,8 @@ class LivePortraitOptions:
                 raise InputError(f"must be at least 1, got {count}", where=name)
         if self.stage == "stitching" and self.batch == 1:
             raise InputError("stitching pairs faces within a batch: at least 2", where="--batch")
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError(f"must be within 0..{(1 << 31) - 1}, got {self.seed}", where="--seed")
         if self.validation < 0 or self.workers < 0:
             raise InputError("--validation and --workers must not be negative")
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from omote.drive.liveportrait.networks import load_nets
 from omote.errors import InputError
 from omote.media.paths import sha256_of
 from omote.models.liveportrait import LivePortraitNets
-from omote.models.liveportrait.checkpoint import load_nets
 from omote.models.processor import without_denormals
 from omote.training.datasets.clip_import import gather_clips
 from omote.training.engine import Engine, EngineOptions, Tell
@@ -24,7 +24,7 @@ from omote.training.liveportrait.refine import RetargetingTask, StitchingTask
 from omote.training.state import Position
 
 MODEL = "liveportrait"
-"""Folder in a run's folder that holds the networks; `omote.models.liveportrait.checkpoint.load_nets` reads it."""
+"""Folder in a run's folder that holds the networks; `omote.drive.liveportrait.networks.load_nets` reads it."""
 
 
 @without_denormals()
