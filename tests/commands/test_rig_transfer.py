@@ -13,14 +13,14 @@ import trimesh
 from tests.rigs.rig_files import SOME_CONTROLS, embedded_head
 
 from omote.cli import main
-from omote.export.rig_transfer import neutral_of
+from omote.export.rig_transfer import neutral_of, transfer_rig
 from omote.export.shapes_glb import write_shapes_glb
 from omote.geometry.meshes import subdivide
 from omote.media import read_image
 from omote.rigs.blendshapes import BlendshapeRig
 from omote.rigs.facs import load_rig
 from omote.rigs.open import open_rig
-from omote.rigs.shapes import ShapeSet
+from omote.rigs.shapes import Shape, ShapeSet
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,37 @@ def test_a_head_of_the_same_topology_lying_in_centimetres(
     sheet = read_image("actor_sheet.png")
     assert sheet.shape[1] > 2 * 64
     assert sheet.std() > 10
+
+
+def test_triangles_in_another_order_are_not_the_same_topology(
+    heads: tuple[ShapeSet, ShapeSet], capsys: pytest.CaptureFixture[str]
+) -> None:
+    average, other = heads
+    write_shapes_glb(replace(average, face_part=0 * average.face_part, part_names=("all",)), "source.glb")
+    write_obj(
+        "actor.obj", other.vertices, other.faces[np.random.default_rng(0).permutation(len(other.faces))]
+    )
+    assert main(["rig", "transfer", "source.glb", "actor.obj", "--same-topology"]) == 2
+    assert "actor.obj: its triangles are not those of the source in the same order" in capsys.readouterr().err
+
+
+def test_combination_shapes_are_transferred(heads: tuple[ShapeSet, ShapeSet]) -> None:
+    """Two shapes and what both do together, onto the same head half as large: everything is half as large."""
+    average, _ = heads
+    jaw, smile = average.shapes[:2]
+    both = np.zeros_like(average.vertices)
+    both[jaw.index[:200]] = (0.001, 0.002, 0.003)
+    named = (replace(jaw, name="jawOpen"), replace(smile, name="mouthSmile_L"))
+    shapes = (*named, Shape.of("jawOpen_mouthSmile_L", both))
+    rig = BlendshapeRig(replace(average, shapes=shapes))
+    assert rig.combinations == {"jawOpen_mouthSmile_L": ("jawOpen", "mouthSmile_L")}
+    small = replace(average, vertices=0.5 * average.vertices, shapes=())
+    made = transfer_rig(rig, small, None).shapes
+    assert [shape.name for shape in made.shapes] == [shape.name for shape in shapes]
+    again = BlendshapeRig(made)
+    values = torch.tensor([[1.0, 0.0], [0.7, 0.4], [1.0, 1.0]])
+    wanted = 0.5 * rig(values, torch.zeros(1, 0))
+    assert float((again(values, torch.zeros(1, 0)) - wanted).abs().max()) < 2e-5
 
 
 def test_landmarks_given_by_hand_and_another_topology(

@@ -133,6 +133,21 @@ def test_degenerate_triangles_follow_their_neighbours() -> None:
     np.testing.assert_allclose(out, 2 * moved, atol=1e-5)
 
 
+@pytest.mark.parametrize("corners", [(0, 0, 0), (0, 0.01, 0.02), (0, 0, 0.01)])
+def test_triangles_without_area_that_hang_on_nothing_stop_nothing(corners: tuple[float, ...]) -> None:
+    """A defect of scans: three points in a line, or in one place, joined to nothing else."""
+    source, faces = grid(9)
+    moved = np.random.default_rng(0).normal(0, 0.003, (2, *source.shape))
+    line = source[40] + np.array(corners)[:, None] * np.array([1.0, 0, 0])
+    target, more = np.concatenate([source, line]), np.concatenate([faces, [len(source) + np.arange(3)]])
+    follow = csr_array(np.eye(len(more), len(faces)))
+    transfer = DeformationTransfer(source, faces, target, more, correspondence=follow, fitted=source)
+    out = transfer(moved)
+    np.testing.assert_allclose(out[:, : len(source)], moved, atol=1e-5)
+    assert np.isfinite(out).all()
+    assert np.abs(out[:, len(source) :]).max() < 0.05
+
+
 @pytest.fixture(scope="module")
 def rig() -> FacsRig:
     return load_rig()

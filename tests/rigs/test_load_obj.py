@@ -70,6 +70,26 @@ def test_negative_indices_and_groups_are_read(tmp_path: Path) -> None:
     assert mesh.face_part.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("v 0 0 0", "v 1 0 0", "v 1 2 0 1 0 0"),
+        ("v 0 0 0 # middle", "v 1 0 0 # end", "v 1 2 0"),
+        ("v 0 0 0 0.5 0.5 0.5", "v 1 0 0", "v 1 2 0"),
+        ("v 0 0 0 1", "v 1 0 0 1", "v 1 2 0 1"),
+    ],
+)
+def test_vertex_lines_may_hold_more_than_three_numbers(tmp_path: Path, lines: tuple[str, ...]) -> None:
+    (tmp_path / "a.obj").write_text("\n".join([*lines, "f 1 2 3", ""]))
+    assert read_obj(tmp_path / "a.obj").vertices.tolist() == [[0, 0, 0], [1, 0, 0], [1, 2, 0]]
+
+
+def test_hidden_files_of_other_systems_are_passed_over(tmp_path: Path) -> None:
+    folder = write_obj_folder(tmp_path)
+    (folder / "._jawOpen.obj").write_bytes(b"\0\5\x16\7")
+    assert len(open_rig(folder).space) == 4
+
+
 def _spoil(folder: Path, how: str) -> None:
     vertices, quads = little_head()
     match how:

@@ -76,6 +76,18 @@ def test_unit_and_up_axis_of_the_stage_are_followed(tmp_path: Path) -> None:
     np.testing.assert_allclose(rig.neutral.numpy(), little_head()[0], atol=1e-6)
 
 
+def test_no_point_indices_mean_all_points(tmp_path: Path) -> None:
+    from pxr import UsdSkel
+
+    stage = write_usd(tmp_path / "head.usda", sparse=False)
+    UsdSkel.BlendShape(stage.GetPrimAtPath("/person/head/jawOpen")).CreatePointIndicesAttr([])
+    stage.GetRootLayer().Save()
+    wanted = little_shapes(little_head()[0])["jawOpen"]
+    (found,) = (shape for shape in read_usd(tmp_path / "head.usda").shapes if shape.name == "jawOpen")
+    np.testing.assert_allclose(found.delta, wanted[found.index], atol=1e-7)
+    assert len(found.index) == (wanted != 0).any(1).sum()
+
+
 def test_inbetweens_are_left_out_and_noted(tmp_path: Path) -> None:
     write_usd(tmp_path / "head.usda", between=True)
     shapes = read_usd(tmp_path / "head.usda")

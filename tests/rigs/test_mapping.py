@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.rigs.rig_files import little_head, little_shapes, write_obj
 
 from omote.controls import ARKIT52, FACS102, MEDIAPIPE_NAMES, ControlSpace
 from omote.errors import FormatError, InputError, OmoteError
 from omote.performance import Camera, Performance
 from omote.rigs.blendshapes import space_of
 from omote.rigs.mapping import NameMapping, load_mapping
+from omote.rigs.open import open_blendshapes
 
 ICT = """browDown_L browDown_R browInnerUp_L browInnerUp_R browOuterUp_L browOuterUp_R cheekPuff_L cheekPuff_R
 cheekSquint_L cheekSquint_R eyeBlink_L eyeBlink_R eyeLookDown_L eyeLookDown_R eyeLookIn_L eyeLookIn_R eyeLookOut_L
@@ -45,6 +47,10 @@ def test_arkit_names_in_any_spelling_are_the_same_controls() -> None:
         "cheek puff": "cheekPuff",
         "jawL": "jawLeft",
         "mouth_right": "mouthRight",
+        "eyelookinleft": "eyeLookInLeft",
+        "NOSESNEERRIGHT": "noseSneerRight",
+        "mouth.close": "mouthClose",
+        "tongueOut.001": "tongueOut",
     }
     mapping = _mapping(list(spelt))
     assert mapping.rows == {name: {target: 1.0} for name, target in spelt.items()}
@@ -167,6 +173,23 @@ def test_facs_gaze_keeps_its_signs_and_lips_together_divide_by_the_jaw() -> None
         _values(rig, eyeLookIn_L=0.5, eyeLookOut_R=0.25, jawOpen=0.8, mouthClose=0.4),
         atol=1e-6,
     )
+
+
+def test_an_empty_object_says_that_there_are_no_combinations(tmp_path: Path) -> None:
+    folder = tmp_path / "shapes"
+    folder.mkdir()
+    vertices, quads = little_head()
+    for name, delta in {"neutral": 0 * vertices, **little_shapes(vertices)}.items():
+        write_obj(folder / f"{name}.obj", vertices + delta, quads)
+    write_obj(folder / "jawOpen_mouthSmileLeft.obj", vertices + 0.01, quads)
+    by_name = open_blendshapes(folder)
+    assert list(by_name.combinations) == ["jawOpen_mouthSmileLeft"]
+    document = NameMapping.by_name(by_name.space, ARKIT52, by_name.combinations).document()
+    for kept, wanted in ((document["combinations"], 1), ({}, 0)):
+        (tmp_path / "map.json").write_text(json.dumps({**document, "combinations": kept}))
+        rig = open_blendshapes(folder, mapping=tmp_path / "map.json")
+        assert len(rig.combinations) == wanted
+        assert ("jawOpen_mouthSmileLeft" in rig.space) == (not wanted)
 
 
 def test_edited_json_is_read_back_and_used(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from omote.errors import FormatError, InputError, OutputError
 from omote.geometry.cameras import project
 from omote.performance import Camera
 from omote.render import decode_normals
+from omote.rigs.blendshapes import space_of
 from omote.rigs.facs import load_rig
 from omote.training.datasets.contact_sheet import dataset_sheet, decode_picture
 from omote.training.datasets.crops import CropStore
@@ -94,6 +96,37 @@ def test_tongues_move_only_in_open_mouths() -> None:
     moving = np.abs(drawn[:, tongue]).max(1) > 0.05
     assert moving.sum() > 20
     assert (drawn[moving, jaw] >= 0.3 - 1e-6).all()
+
+
+@pytest.mark.parametrize("recipe", ["paper", "wild"])
+def test_arkit_mouths_close_no_further_than_they_are_open(recipe: str) -> None:
+    rng = np.random.default_rng(5)
+    drawn = np.stack([sample_expression(ARKIT52, recipe, k, rng).controls for k in range(2000)])
+    jaw, close, tongue = (drawn[:, ARKIT52.index(n)] for n in ("jawOpen", "mouthClose", "tongueOut"))
+    assert (close > 0.3).sum() > 10
+    assert (close <= jaw + 1e-6).all()
+    assert (jaw[tongue > 0.05] >= 0.29).all()
+
+
+def test_names_in_another_spelling_have_the_same_ready_expressions() -> None:
+    other = space_of(
+        "ict", [re.sub("(Left|Right)$", lambda m: "_" + m[0][0], name) for name in ARKIT52.names]
+    )
+    assert "eyeBlink_L" in other
+    for ready in (combined, units):
+        np.testing.assert_allclose(ready(other), ready(space_of("own", ARKIT52.names)), atol=1e-6)
+    assert len(combined(other)) == 20
+    assert len(units(other)) >= 60
+
+
+def test_a_rig_whose_names_nobody_knows_still_moves() -> None:
+    strange = space_of("strange", [f"key {k}" for k in range(12)])
+    assert not len(units(strange))
+    rng = np.random.default_rng(5)
+    drawn = [sample_expression(strange, "wild", k, rng) for k in range(600)]
+    still = np.mean([not one.controls.any() for one in drawn])
+    assert still < 0.1
+    assert "unit" not in {one.kind for one in drawn}
 
 
 def test_every_arkit_shape_is_among_the_units() -> None:

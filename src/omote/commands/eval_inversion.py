@@ -252,6 +252,7 @@ class EvalInversionArgs:
         """What was typed, as far as it decides the result."""
         parts = ["omote eval inversion"]
         parts += [] if self.checkpoint is None else [self.checkpoint.name]
+        parts += [f"--rig {Path(self.rig).name}"] * (self.rig != "facs")
         parts += [f"--recipe {self.recipe}"] * (self.recipe != "both" and not self.data)
         parts += [f"--samples {self.samples}"] * (self.samples != 200)
         parts += [f"--size {self.size}"] * (self.size != 256 and not self.data)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)]
 
+_OTHER_ORDER = 0.15
+"""Median distance of corresponding triangles beyond which they are none, as a share of the head's size."""
+
 
 @dataclass(frozen=True)
 class RigTransferArgs:
@@ -95,6 +98,8 @@ class RigTransferArgs:
         return 0
 
     def _transfer(self, progress: Any) -> Transferred:
+        import numpy as np
+
         from omote.capture.head_files import open_head
         from omote.capture.mesh_landmarks import mesh_landmarks, rig_landmarks
         from omote.export.rig_transfer import landmark_pairs, neutral_of, points_on, transfer_rig
@@ -110,7 +115,13 @@ class RigTransferArgs:
                 if len(triangles) != len(faces):
                     what = f"{len(triangles)} triangles, the source has {len(faces)}"
                     raise InputError(what, where=self.head, remedy="Leave out --same-topology.")
-                return align(vertices[triangles].mean(1), neutral[faces].mean(1))
+                ours, theirs = neutral[faces].mean(1), vertices[triangles].mean(1)
+                found = align(theirs, ours)
+                off = np.median(np.linalg.norm(found.apply(theirs) - ours, axis=1))
+                if off > _OTHER_ORDER * np.ptp(ours, axis=0).max():
+                    what = "its triangles are not those of the source in the same order"
+                    raise InputError(what, where=self.head, remedy="Leave out --same-topology.")
+                return found
 
             head = open_head(self.head, stand)
             progress("reading", 1, 1)

@@ -19,6 +19,7 @@ from omote.controls import ARKIT52, FACS102
 from omote.errors import InputError
 from omote.evaluation.inversion_methods import Method, Sample
 from omote.media import read_image
+from omote.rigs.name_matching import same_name
 from omote.rigs.names import split_side
 
 if TYPE_CHECKING:
@@ -116,11 +117,13 @@ def arkit_name(name: str) -> str | None:
     if plain in _KNOWN:
         return _KNOWN[plain]
     found = split_side(name)
-    if found is None:
-        return None
-    before, side, after = found
-    base = _plain(before + after)
-    return _KNOWN.get(base + ("left" if side == "L" else "right")) or _KNOWN.get(base)
+    if found is not None:
+        before, side, after = found
+        base = _plain(before + after)
+        meant = _KNOWN.get(base + ("left" if side == "L" else "right")) or _KNOWN.get(base)
+        if meant is not None:
+            return meant
+    return same_name(name, ARKIT52)
 
 
 def _plain(name: str) -> str:

@@ -104,13 +104,14 @@ def rig_picture(report: Report, controls: NDArray[np.float32], identity: NDArray
     import torch
 
     from omote.render import render_mesh
+    from omote.rigs.surface_points import average_head
     from omote.training.datasets.synthetic import CENTRE, DISTANCE, SPAN
 
     rig = report.rig
     with torch.no_grad():
         vertices = rig(torch.from_numpy(controls[None]), torch.from_numpy(identity[None]))[0].numpy()
     camera = _camera(CELL, DISTANCE, SPAN)
-    placed = vertices - CENTRE - np.array([0, 0, DISTANCE], np.float32)
+    placed = average_head(rig).apply(vertices) - CENTRE - np.array([0, 0, DISTANCE], np.float32)
     weld = rig.weld.numpy()
     drawn = render_mesh(placed, rig.faces.numpy(), camera, weld=weld, background=np.ones(3, np.float32))
     return np.rint(np.clip(drawn.rgb, 0, 1) * 255).astype(np.uint8)

@@ -128,7 +128,27 @@ def transfer_rig(
         Shape.of(target_.name, np.where(np.linalg.norm(delta, axis=1)[:, None] > STILL, delta, 0))
         for target_, delta in zip(targets, made, strict=True)
     ]
+    alone = {target_.name: delta for target_, delta in zip(targets, made, strict=True)}
+    shapes += _combinations(source, evaluate, base, transfer, alone)
     return Transferred(replace(target, shapes=tuple(shapes), identity=()), fit, gates)
+
+
+def _combinations(
+    source: Rig, evaluate: Any, base: Array, transfer: DeformationTransfer, alone: dict[str, Array]
+) -> list[Shape]:
+    """The source's combination shapes: what all their factors do together, less what fewer of them do."""
+    found: dict[str, tuple[str, ...]] = getattr(source, "combinations", {})
+    made: dict[str, Array] = {}
+    for name, factors in sorted(found.items(), key=lambda item: len(item[1])):
+        values = np.array(source.space.neutral, np.float32)[None]
+        values[0, [source.space.index(factor) for factor in factors]] = 1
+        whole = transfer((evaluate(values)[0] - base)[None].astype(np.float64))[0]
+        fewer = [delta for other, delta in made.items() if set(found[other]) < set(factors)]
+        made[name] = whole - sum([alone[factor] for factor in factors], start=sum(fewer, start=0 * whole))
+    return [
+        Shape.of(name, np.where(np.linalg.norm(delta, axis=1)[:, None] > STILL, delta, 0).astype(np.float32))
+        for name, delta in made.items()
+    ]
 
 
 def _through(

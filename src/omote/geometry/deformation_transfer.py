@@ -42,6 +42,9 @@ log = logging.getLogger("omote.geometry")
 
 Array = npt.NDArray[Any]
 
+_LEAST_AREA = 1e-12
+"""Of a triangle, as a share of the square of the mesh's extent."""
+
 FLAT = 1e-10
 """Twice the area over the squared longest edge below which a triangle counts as degenerate."""
 STIFF = (0.01, 100.0)
@@ -187,7 +190,7 @@ class DeformationTransfer:
         faces, count = self._source_faces, len(self._source)
         own = _with_normal(self._fitted[faces]) @ self._inverse
         good = ~_flat(self._source[faces])
-        areas = 0.5 * np.linalg.norm(_cross(self._fitted[faces]), axis=1) * good + 1e-12 * reach**2
+        areas = 0.5 * np.linalg.norm(_cross(self._fitted[faces]), axis=1) * good + _LEAST_AREA * reach**2
         smooth = _Screened(self._fitted, faces, areas / reach**2)
         asked = smooth.centres(own.reshape(len(faces), 9))
         self._frame = smooth.solve(asked, count).reshape(count, 3, 3)
@@ -204,7 +207,9 @@ class DeformationTransfer:
         part = self.parts[faces[:, 0]]
         self._loose = np.setdiff1d(part, part[followed])
         held = followed | np.isin(part, self._loose)
-        self._screened = _Screened(self._target, faces, self._areas * held / reach**2)
+        # What has no area at all is held by next to nothing, or nothing would say where it is.
+        areas = self._areas + _LEAST_AREA * reach**2
+        self._screened = _Screened(self._target, faces, areas * held / reach**2)
 
     # --- each shape ------------------------------------------------------------------------------------------------
 

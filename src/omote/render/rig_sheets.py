@@ -12,6 +12,7 @@ from omote.errors import InputError
 from omote.performance import Camera
 from omote.render.sheets import BACKGROUND, ends, tile
 from omote.render.texture_sampling import Albedo
+from omote.rigs.name_matching import shown_with_jaw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ def rig_sheet(
     combinations = dict(getattr(rig, "combinations", ()) or ()) if hasattr(rig, "shape_names") else {}
     chosen = [*rig.space.names, *combinations] if names is None else list(names)
     rest = np.array(rig.space.neutral, np.float32)
-    jaw = _with_jaw(rig)
+    jaw = shown_with_jaw(rig.space.names)
     poses: list[tuple[str, Array, str]] = [("neutral", rest, "")]
     for name in chosen:
         factors = combinations.get(name)
@@ -88,23 +89,6 @@ def rig_sheet(
             if progress is not None:
                 progress(index + 1, len(poses))
     return tile(cells, columns or min(12, max(1, math.ceil(math.sqrt(len(cells))))), size)
-
-
-def _with_jaw(rig: Rig) -> dict[str, dict[str, float]]:
-    """Controls that show only with the jaw open -> the control that opens it, and how far."""
-    from omote.controls import ARKIT52
-    from omote.rigs.name_matching import match_names
-
-    rows = match_names(rig.space.names, ARKIT52).rows
-    jaws = [name for name, row in rows.items() if row == {"jawOpen": 1.0}]
-    needs = {"mouthClose": 1.0, "tongueOut": 0.6}
-    amounts = {name: needs[target] for name, row in rows.items() for target in row if target in needs}
-    amounts |= {
-        name: 0.6
-        for name in rig.space.names
-        if name.startswith(("lips_together", "sticky_corner", "tongue_"))
-    }
-    return {name: {jaws[0]: amount} for name, amount in amounts.items()} if jaws else {}
 
 
 class _Studio:

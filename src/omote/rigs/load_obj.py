@@ -36,7 +36,9 @@ def read_obj_folder(folder: Path) -> ShapeSet:
         InputError: unreadable.
         FormatError: no .obj files, no neutral, malformed, or files whose vertices or faces differ.
     """
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() == ".obj" and p.is_file())
+    paths = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() == ".obj" and p.is_file() and p.name[0] != "."
+    )
     if not paths:
         remedy = "Give a folder with a neutral and one .obj for each shape."
         raise FormatError("this folder holds no .obj files", where=folder, remedy=remedy)
@@ -128,11 +130,14 @@ def _numbers(chosen: list[bytes], width: int, path: Path) -> Array:
     """(N, width) float64 of what N vertex or texture lines hold."""
     if not chosen:
         return np.zeros((0, width))
+    if any(b"#" in line for line in (chosen[0], chosen[-1])):
+        chosen = [line.partition(b"#")[0] for line in chosen]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # numpy warns of what it cannot read
             numbers = np.fromstring(b" ".join(chosen), np.float64, sep=" ")
-        if len(numbers) % len(chosen) == 0 and len(numbers) >= width * len(chosen):
+        fields = {len(chosen[0].split()), len(chosen[-1].split())}
+        if fields == {len(numbers) / len(chosen)} and len(numbers) >= width * len(chosen):
             return numbers.reshape(len(chosen), -1)[:, :width]
         rows = [line.split()[:width] for line in chosen]  # some lines hold more than others
         return np.array(rows, np.float64).reshape(-1, width)

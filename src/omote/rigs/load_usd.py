@@ -154,6 +154,8 @@ class _Merged:
                 raise FormatError(f"blend shape '{name}' is missing at {target}", where=where)
             offsets = _array(shape.GetOffsetsAttr().Get(), 3, np.float64)
             listed_points = shape.GetPointIndicesAttr().Get()
+            if listed_points is not None and not len(listed_points) and len(offsets) == count:
+                listed_points = None  # of all points, as UsdSkel has it
             index = np.arange(len(offsets)) if listed_points is None else np.asarray(listed_points, np.int64)
             fits = len(index) == len(offsets) and (listed_points is not None or len(offsets) in (0, count))
             if not fits or (len(index) and (index.min() < 0 or index.max() >= count)):

@@ -18,6 +18,8 @@ How = Literal["name", "word", "mixture"]
 Row = dict[str, float]
 _SEPARATORS = re.compile(r"[^0-9A-Za-z]+")
 _NAMESPACE = re.compile(r"[:|.](?=[A-Za-z][^:|.]+$)(?!left$|right$)", re.IGNORECASE)
+_COPY = re.compile(r"\.\d{3}$")
+"""What Blender adds to a name that is taken."""
 _PREFIX = re.compile(r"^(?:CTRL_expressions_|blendShape\d*[._]|bs_|key_|morph_)", re.IGNORECASE)
 _REACHED = {
     source: [
@@ -107,6 +109,22 @@ def match_names(names: Sequence[str], to: ControlSpace) -> Matching:
     return Matching(_shared(rows, how), how, unmatched, ambiguous, rest)
 
 
+def same_name(name: str, space: ControlSpace) -> str | None:
+    """The control of ``space`` of that name but for a namespace, case, separators and how the side is written."""
+    found = _exact(_bare([name])[0], space)
+    return found[0] if len(found) == 1 else None
+
+
+def shown_with_jaw(names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Controls that show only with the jaw open -> the control that opens it, and how far it has to be open."""
+    rows = match_names(names, ARKIT52).rows
+    jaws = [name for name, row in rows.items() if row == {"jawOpen": 1.0}]
+    needs = {"mouthClose": 1.0, "tongueOut": 0.6}
+    amounts = {name: needs[target] for name, row in rows.items() for target in row if target in needs}
+    amounts |= {name: 0.6 for name in names if name.startswith(("lips_together", "sticky_corner", "tongue_"))}
+    return {name: {jaws[0]: amount} for name, amount in amounts.items()} if jaws else {}
+
+
 def suggestions(name: str, to: ControlSpace, most: int = 3) -> tuple[str, ...]:
     """The targets whose names are nearest to ``name``."""
     word, side = _key(name)
@@ -184,7 +202,9 @@ def _below_zero(name: str, to: ControlSpace) -> dict[How, _Candidate]:
 
 def _exact(name: str, space: ControlSpace) -> tuple[str, ...]:
     """Controls of ``space`` called ``name``, but for case, separators and how the side is written."""
-    return _words_of_names(space).get(_key(name), ()) or _both_sides(name, _words_of_names(space))
+    words = _words_of_names(space)
+    whole = _whole_names(space).get(_word(name), ())  # eyeblinkleft
+    return words.get(_key(name), ()) or whole or _both_sides(name, words)
 
 
 def _by_word(name: str) -> tuple[str, ...]:
@@ -258,6 +278,12 @@ def _all_words(to: ControlSpace) -> dict[str, list[str]]:
 
 
 @cache
+def _whole_names(space: ControlSpace) -> dict[str, tuple[str, ...]]:
+    """Names in lower case, letters and digits only -> the control."""
+    return {_word(name): (name,) for name in space.names}
+
+
+@cache
 def _words_of_names(space: ControlSpace) -> dict[tuple[str, str], tuple[str, ...]]:
     """(word, side) -> the control of ``space`` of that very name; and halves of ARKit's without a side."""
     made: dict[tuple[str, str], tuple[str, ...]] = {}
@@ -301,7 +327,8 @@ def _word(name: str) -> str:
 
 def _bare(names: Sequence[str]) -> list[str]:
     """The names without a namespace, and without what most begin with if more of them are known without it."""
-    plain = [_NAMESPACE.split(name)[-1] for name in names]
+    plain = [_COPY.sub("", name) or name for name in names]
+    plain = [name if _known([name]) else _NAMESPACE.split(name)[-1] for name in plain]  # jaw.open
     plain = [_PREFIX.sub("", name) or name for name in plain]
     start = _common(plain)
     shorter = [name.removeprefix(start) or name for name in plain]

@@ -58,7 +58,9 @@ def open_blendshapes(
     if mapping is not None:
         from omote.rigs.mapping import read_combinations, read_document
 
-        combinations = read_combinations(mapping, read_document(mapping)) or None
+        document = read_document(mapping)
+        if "combinations" in document:  # an empty one says that there are none
+            combinations = read_combinations(mapping, document)
     try:
         return BlendshapeRig(to_head_space(shapes, unit=unit, axes=axes), combinations)
     except InputError as error:

@@ -98,12 +98,12 @@ def average_head(rig: Rig) -> Similarity:
     Args:
         rig: the embedded one stays as it is.
     """
-    if rig.name == "facs":
-        return Similarity(1.0, np.eye(3), np.zeros(3))
     import torch
 
-    from omote.rigs.facs import load_rig
+    from omote.rigs.facs import FacsRig, load_rig
 
+    if isinstance(rig, FacsRig):
+        return Similarity(1.0, np.eye(3), np.zeros(3))
     rest = torch.from_numpy(np.array(rig.space.neutral, np.float32)[None])
     with torch.no_grad():
         neutral = rig(rest, torch.zeros(1, len(rig.identity_space)))[0].numpy()

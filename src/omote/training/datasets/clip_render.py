@@ -12,6 +12,7 @@ from omote.errors import InputError
 from omote.geometry.cameras import project
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera
+from omote.rigs.facs import FacsRig
 from omote.rigs.surface_points import CENTRE
 from omote.training.datasets import looks
 from omote.training.datasets.clips import ClipFrame, head_angles
@@ -84,7 +85,7 @@ def render_clip(rig: Rig, options: ClipOptions, index: int) -> Iterator[ClipFram
     camera = Camera(size * distance / rng.uniform(0.27, 0.32), (size / 2, size / 2), (size, size))
     scene: dict[str, Any] = {
         "uv": None if rig.uv is None else rig.uv.numpy(),
-        "albedo": looks.painted_skin(int(rng.integers(looks.SKINS))) if rig.name == "facs" else None,
+        "albedo": looks.painted_skin(int(rng.integers(looks.SKINS))) if isinstance(rig, FacsRig) else None,
         "weld": None if rig.weld is None else rig.weld.numpy(),
         "lights": looks.random_lights(rng),
         "background": looks.random_background(rng, size),

@@ -14,8 +14,9 @@ import numpy as np
 from omote.controls import ARKIT52, FACS102, ControlSpace
 from omote.edit.emotions import EMOTIONS, emotion_pose
 from omote.edit.poses import VISEMES, WORDS
-from omote.errors import OmoteError
 from omote.render.sheets import companions
+from omote.rigs.mapping import NameMapping
+from omote.rigs.name_matching import shown_with_jaw
 
 COMBINED_WORDS = (
     *("smirkLeft", "winkRight", "squint", "worry", "sneer", "pout", "kiss", "funnel", "teeth", "bite"),
@@ -64,11 +65,10 @@ def _vector(pose: dict[str, float]) -> Array:
 
 
 def _known(values: Array, source: ControlSpace, space: ControlSpace) -> Array:
-    if source != space:
-        try:
-            values = source.convert(values, to=space)
-        except OmoteError:  # a rig whose names nobody knows has no ready-made expressions
-            return np.empty((0, len(space)), np.float32)
+    if space in (FACS102, ARKIT52):
+        values = source.convert(values, to=space)
+    else:  # by name, as far as names are known
+        values = NameMapping.by_name(space, source).to_rig(values)
     values = space.clamp(values).astype(np.float32)
     return values[np.abs(values - space.neutral).max(1) > 0]
 
@@ -143,7 +143,9 @@ def _wild(space: ControlSpace, index: int, rng: Chance) -> tuple[Array, str]:
     values = space.neutral.copy()
     ready, shapes = combined(space), units(space)
     kind = rng.choice(("neutral", "alone", "unit", "mixed"), p=(0.04, 0.12, 0.24, 0.60))
-    if kind == "unit" and len(shapes):
+    if kind == "unit" and not len(shapes):  # a rig whose names nobody knows has no ready-made ones
+        kind = "mixed"
+    if kind == "unit":
         amplitude = 1.0 if rng.random() < 0.4 else _amplitude(rng, 0.7)
         values = space.neutral + (shapes[rng.integers(len(shapes))] - space.neutral) * np.float32(amplitude)
         if rng.random() < 0.5:
@@ -189,9 +191,34 @@ def _look(space: ControlSpace, values: Array, rng: Chance) -> None:
 
 
 def _with_companions(space: ControlSpace, values: Array, rng: Chance) -> Array:
-    """Open the jaw where an acting control shows only behind open lips (tongue, lips held together)."""
+    """Open the jaw where an acting control shows only behind open lips (tongue, lips held together).
+
+    Lips that close by a control of their own (ARKit's ``mouthClose``) close no further than the jaw is open.
+    """
+    needs = _needs(space)
     for control in np.flatnonzero(np.abs(values - space.neutral) > 0.05):
-        for name, least in companions(space.names[control]).items():
+        for name, least in needs.get(space.names[control], {}).items():
             if name in space and values[space.index(name)] < 0.3:
                 values[space.index(name)] = np.clip(rng.normal(least, 0.15), 0.3, 1.0)
+    for name, jaw in _closing(space).items():
+        values[space.index(name)] = min(values[space.index(name)], values[space.index(jaw)])
     return values
+
+
+@cache
+def _needs(space: ControlSpace) -> dict[str, dict[str, float]]:
+    """Control -> the jaw, and how far it has to be open."""
+    if space == FACS102:
+        return {name: companions(name) for name in space.names}
+    return shown_with_jaw(space.names)
+
+
+@cache
+def _closing(space: ControlSpace) -> dict[str, str]:
+    """Controls that close the lips of an open jaw -> the jaw."""
+    return {
+        name: jaw
+        for name, needs in (() if space == FACS102 else shown_with_jaw(space.names).items())
+        for jaw, least in needs.items()
+        if least == 1.0
+    }

@@ -16,6 +16,8 @@ Chance = np.random.Generator
 SKINS = 48
 """Painted faces that samples choose from; light and camera vary their colours further."""
 TEXELS = 512
+_SCANS = 0.27
+"""How many heads have one colour, as untextured scans have."""
 
 
 @lru_cache(maxsize=SKINS)
@@ -60,10 +62,28 @@ def usual_skin() -> Albedo:
 
 def random_albedo(rng: Chance) -> Albedo | Array:
     """A painted face, or one colour for all (an untextured scan) one time in four."""
-    if rng.random() < 0.27:
-        grey = rng.uniform(0.25, 0.92)
-        return np.clip(grey + rng.normal(0, 0.04, 3) * rng.integers(2), 0.05, 1).astype(np.float32)
+    if rng.random() < _SCANS:
+        return _one_colour(rng)
     return painted_skin(int(rng.integers(SKINS)))
+
+
+def own_albedo(colours: Array | None, rng: Chance | None) -> Albedo | Array | None:
+    """What a rig of one's own wears: its colours (V, 3), clay (None) if it has none, now and then one colour for all.
+
+    Args:
+        colours: sRGB, uint8 or 0..1.
+        rng: None for never.
+    """
+    from omote.render import Albedo
+
+    if rng is not None and rng.random() < _SCANS:
+        return _one_colour(rng)
+    return None if colours is None else Albedo.from_srgb(np.asarray(colours))
+
+
+def _one_colour(rng: Chance) -> Array:
+    grey = rng.uniform(0.25, 0.92)
+    return np.clip(grey + rng.normal(0, 0.04, 3) * rng.integers(2), 0.05, 1).astype(np.float32)
 
 
 def random_lights(rng: Chance) -> Lights:

@@ -19,6 +19,7 @@ from omote.errors import InputError
 from omote.geometry.cameras import project
 from omote.geometry.rotations import axis_angle_to_matrix
 from omote.performance import Camera
+from omote.rigs.facs import FacsRig
 from omote.rigs.surface_points import CENTRE, SPAN, average_head
 from omote.training.datasets import looks
 from omote.training.datasets.expressions import RECIPES, Expression, sample_expression
@@ -196,9 +197,11 @@ def _render(rig: Rig, options: SynthOptions, plan: _Plan, posed: Array, neutral:
     camera = Camera(size * plan.distance / plan.span, (size / 2, size / 2), (size, size))
     faces = seen_faces(rig, rng if wild else None)
     uv = None if rig.uv is None else rig.uv.numpy()
-    albedo: Any = looks.usual_skin() if rig.name == "facs" else None
-    if wild and rig.name == "facs":
-        albedo = looks.random_albedo(rng)
+    albedo: Any
+    if isinstance(rig, FacsRig):
+        albedo = looks.random_albedo(rng) if wild else looks.usual_skin()
+    else:
+        albedo = looks.own_albedo(getattr(rig, "colours", None), rng if wild else None)
     tangent = options.normals == "tangent"
     if tangent and uv is None:
         raise InputError(
