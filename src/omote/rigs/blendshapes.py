@@ -70,7 +70,12 @@ class BlendshapeRig(nn.Module):
         self.register_buffer("neutral", torch.as_tensor(np.float32(shapes.vertices)))
         self.register_buffer("face_part", torch.as_tensor(np.int64(shapes.face_part)))
         one = len(names)  # the constant that stands in for factors a shape does not have
-        factors = [[self.space.index(f) for f in self.combinations.get(s.name, (s.name,))] for s in driven]
+        gates = {shape: other for shape, other in shapes.gates if {shape, other} <= set(names)}
+        acting = [
+            (*self.combinations.get(s.name, (s.name,)), *([gates[s.name]] if s.name in gates else []))
+            for s in driven
+        ]
+        factors = [[self.space.index(factor) for factor in row] for row in acting]
         most = max((len(row) for row in factors), default=1)
         filled = [row + [one] * (most - len(row)) for row in factors]
         self.register_buffer("_factor", torch.tensor(filled, dtype=torch.int64))

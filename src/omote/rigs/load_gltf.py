@@ -64,8 +64,18 @@ def _read(path: Path) -> ShapeSet:
         colours=np.concatenate(merged.colours) if merged.coloured else None,
         metres=1.0,
         axes=axes,
+        gates=_gates(file.tree),
         notes=tuple(dict.fromkeys(merged.surfaces.notes)),
     )
+
+
+def _gates(tree: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What Omote's own files say of shapes that act only with another (``asset.extras.omote.acts_only_with``)."""
+    told: Any = tree.get("asset")
+    for key in ("extras", "omote", "acts_only_with"):
+        told = told.get(key) if isinstance(told, dict) else None
+    pairs = told.items() if isinstance(told, dict) else ()
+    return tuple((shape, other) for shape, other in pairs if isinstance(other, str))
 
 
 @dataclass

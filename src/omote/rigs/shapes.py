@@ -75,6 +75,8 @@ class ShapeSet:
         identity: names of those shapes that make another head rather than an expression.
         metres: metres in one unit where the format says so, else None.
         axes: (up, forward) such as ("+y", "+z") where the format says so, else None.
+        gates: (shape, other shape): the first acts only as far as the control of the other does, as lips that are held
+            together do on an open jaw.
         notes: what a reader of the file should know, one clause each.
     """
 
@@ -90,6 +92,7 @@ class ShapeSet:
     identity: tuple[str, ...] = ()
     metres: float | None = None
     axes: tuple[str, str] | None = None
+    gates: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
 
     def noted(self, *notes: str) -> ShapeSet:
