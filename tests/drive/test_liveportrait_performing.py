@@ -168,7 +168,7 @@ def test_a_motion_that_opens_the_eyes_enough_is_not_corrected_further() -> None:
         asked.append(x[:, -3:])
         return torch.zeros(len(x), 63)
 
-    run(driver, source, silent_mlps()._replace(eye=eye), eye_retargeting=True, reference=0)
+    run(driver, source, silent_mlps()._replace(eye=eye), eye_retargeting=True, reference=0, smooth=0)
     for ratios in asked:
         assert torch.allclose(ratios[:, :2].mean(1), ratios[:, 2], atol=1e-6), "it is open as wanted already"
 
@@ -266,7 +266,7 @@ def asked_of(region: str, driver: DrivingTake, **options: Any) -> torch.Tensor:
 def test_lips_of_one_openness_whatever_the_driver_does() -> None:
     driver = take()
     assert driver.lip is not None
-    now, wanted = asked_of("lip", driver, lip_ratio=0.4, reference=0).T
+    now, wanted = asked_of("lip", driver, lip_ratio=0.4, reference=0, smooth=0).T
     assert torch.allclose(now, (0.1 + driver.lip - driver.lip[:1])[:, 0].clamp(0, 0.8), atol=1e-6)
     assert torch.equal(wanted, torch.full_like(now, 0.4))
 
@@ -286,6 +286,22 @@ def test_what_the_motion_has_done_is_not_done_again(region: str, options: dict[s
             :, 1
         ].max()
     ) == pytest.approx(0.8)
+
+
+def test_absolute_motion_at_half_strength_goes_half_the_way() -> None:
+    driver = take(lip=torch.full((COUNT, 1), 0.5))
+    for strength, expected in ((0.0, 0.1), (0.5, 0.3), (1.0, 0.5)):
+        now, wanted = asked_of("lip", driver, lip_retargeting=True, relative=False, multiplier=strength).T
+        assert torch.allclose(now, torch.full_like(now, expected), atol=1e-6)
+        assert torch.allclose(wanted, torch.full_like(now, 0.5))
+
+
+def test_openness_is_smoothed_as_the_motion_is() -> None:
+    driver = take()
+    rough, calm = (
+        asked_of("lip", driver, lip_ratio=0.4, reference=0, smooth=smooth)[:, 0] for smooth in (0, 1)
+    )
+    assert calm.diff().abs().mean() < 0.7 * rough.diff().abs().mean()
 
 
 def test_a_template_without_ratios_drives_but_cannot_retarget() -> None:

@@ -21,6 +21,7 @@ from omote.errors import FormatError, OmoteError
 from omote.export.glb import GlbBuilder
 from omote.export.gltf import write_glb
 from omote.performance import Camera, Performance
+from omote.rigs.blendshapes import BlendshapeRig
 from omote.rigs.facs import FacsRig
 from omote.rigs.load_gltf import read_gltf
 from omote.rigs.open import open_rig
@@ -66,6 +67,18 @@ def test_embedded_rig_written_as_arkit_glb_comes_back_to_a_thousandth_of_a_milli
         parts = [rig.part_names.index(part.rpartition("/")[2]) for part in made.part_names]
         expected = wanted[np.concatenate([order[k] for k in parts])]
         assert np.abs(got - expected).max() < 1e-6
+
+
+def test_what_closes_the_lips_keeps_its_own_weight_in_a_file_of_ours(tmp_path: Path, rig: FacsRig) -> None:
+    path = tmp_path / "facs.glb"
+    write_glb(_neutral_take(), path, targets="arkit", eyes="morphs", albedo=None, morph_normals=False)
+    made = open_rig(path)
+    assert isinstance(made, BlendshapeRig)
+    controls = torch.zeros(1, len(made.space))
+    for name in ("jawOpen", "mouthClose"):
+        controls[0, made.space.index(name)] = 0.3
+    weights = dict(zip(made.shape_names, made.activate(controls)[0].tolist(), strict=True))
+    assert weights["mouthClose"] == pytest.approx(0.3)
 
 
 def test_sparse_dense_and_empty_targets_are_read(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_negative_indices_and_groups_are_read(tmp_path: Path) -> None:
     [
         ("v 0 0 0", "v 1 0 0", "v 1 2 0 1 0 0"),
         ("v 0 0 0 # middle", "v 1 0 0 # end", "v 1 2 0"),
+        ("v 0 0 0", "v 1 0 0 # x", "v 1 2 0"),
         ("v 0 0 0 0.5 0.5 0.5", "v 1 0 0", "v 1 2 0"),
         ("v 0 0 0 1", "v 1 0 0 1", "v 1 2 0 1"),
     ],

@@ -58,6 +58,11 @@ def test_arkit_names_in_any_spelling_are_the_same_controls() -> None:
     assert set(mapping.matching.how.values()) == {"name"}
 
 
+def test_a_copy_beside_its_original_is_another_shape() -> None:
+    mapping = _mapping(["jawOpen", "jawOpen.001", "tongueOut.001", "tongueOut.002"])
+    assert mapping.rows == {"jawOpen": {"jawOpen": 1.0}}
+
+
 def test_ict_names_cover_all_of_arkit_but_the_tongue_and_halves_share_their_whole() -> None:
     mapping = _mapping(ICT)
     assert set(mapping.rows) == set(ICT)

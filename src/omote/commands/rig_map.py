@@ -26,7 +26,8 @@ class RigMapArgs:
 
     With --take, put a performance on the rig: TARGET.glb is a copy of the rig's own .glb that replays it,
     TARGET.omote the take in the rig's controls, TARGET.json its weights. A take that is in the rig's own controls
-    already (omote capture --rig) is replayed as it is; in any other format it is written in the controls of --to.
+    already (omote capture --rig) is replayed as it is by .glb and .json; .omote and any other format is then the take
+    in the controls of --to.
 
     Examples:
       omote rig map head.glb
@@ -86,12 +87,13 @@ class RigMapArgs:
 
     def _write_take(self, rig: Any, mapping: NameMapping) -> int:
         from omote import export
+        from omote.controls import ARKIT52, FACS102
         from omote.export.rig_take import write_rig_take
 
         if self.take is None or self.output is None:
             raise InputError("give a file to write the take to", where="--take", remedy="Add -o out.glb")
         take = export.read(self.take)
-        own = take.space == rig.space
+        own = take.space.names == rig.space.names and take.space not in (ARKIT52, FACS102)
         if own and self.output.suffix.lower() not in (".glb", ".json"):
             outputs = export.write(mapping.take_from_rig(take), self.output)
         else:

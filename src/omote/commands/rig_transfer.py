@@ -152,7 +152,7 @@ class RigTransferArgs:
         from omote.rigs.blendshapes import BlendshapeRig
 
         path = self.sheet or self.output.with_name(f"{self.output.stem}_sheet.png")
-        rig = BlendshapeRig(made.shapes, combinations={})
+        rig = BlendshapeRig(made.shapes)
         write_image(path, rig_sheet(rig, size=self.size, progress=lambda d, n: progress("drawing", d, n)))
         return path
 

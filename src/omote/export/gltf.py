@@ -378,6 +378,7 @@ def _report(take: Performance, rig: Any, targets: str, morphs: mo.MorphSet) -> d
         "linear_error_m": morphs.linear_error,
         "residual_targets": morphs.residuals,
         "acts_only_with": morphs.gates,
+        "multiplied_by": morphs.products,
         "head": "head node: rotation and translation in camera space; world == camera space",
         "source": {k: v for k, v in take.source.items() if isinstance(v, (str, int, float, bool))},
     }

@@ -17,7 +17,7 @@ finds, by evaluating the rig and without knowing how it is made,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ class MorphSet:
         error: largest distance in metres between replay and rig over the take.
         linear_error: the same without the residual targets.
         gates: control -> the control it acts together with.
+        products: those of them whose weight is a product.
     """
 
     names: tuple[str, ...]
@@ -68,6 +69,7 @@ class MorphSet:
     linear_error: float
     residuals: int
     gates: dict[str, str] = field(default_factory=dict)
+    products: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ def _find_gate(
             share = float(np.vdot(evaluate(half)[0] - alone, added[best]) / np.vdot(added[best], added[best]))
             return block[best], added[best], share < 0.375
     return None
+
+
+def multiplied(targets: Sequence[Target], gates: Mapping[str, str]) -> dict[str, str]:
+    """Of the gates (shape -> control) those whose weight is a product; ARKit's ``mouthClose`` is its own."""
+    return {t.name: gates[t.name] for t in targets if t.name in gates and t.partner is not None}
 
 
 def linear_targets(
@@ -237,6 +244,7 @@ def build_morphs(
         linear_error=extra.linear_error,
         residuals=count,
         gates=gates,
+        products=multiplied(targets, gates),
     )
 
 

@@ -130,7 +130,8 @@ def transfer_rig(
     ]
     alone = {target_.name: delta for target_, delta in zip(targets, made, strict=True)}
     shapes += _combinations(source, evaluate, base, transfer, alone)
-    return Transferred(replace(target, shapes=tuple(shapes), identity=()), fit, gates)
+    products = tuple(mo.multiplied(targets, gates).items())
+    return Transferred(replace(target, shapes=tuple(shapes), identity=(), gates=products), fit, gates)
 
 
 def _combinations(

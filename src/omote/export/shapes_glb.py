@@ -27,7 +27,7 @@ def write_shapes_glb(shapes: ShapeSet, path: str | Path, *, extras: dict[str, An
     Args:
         shapes: metres, +y up, facing +z.
         path: the file to write.
-        extras: goes to ``asset.extras.omote``.
+        extras: goes to ``asset.extras.omote``, beside the shapes' gates.
 
     Returns:
         The path.
@@ -87,8 +87,9 @@ def write_shapes_glb(shapes: ShapeSet, path: str | Path, *, extras: dict[str, An
     node = builder.add("nodes", {"name": shapes.name, "mesh": builder.add("meshes", mesh)})
     builder.add("scenes", {"nodes": [node]})
     builder.tree["scene"] = 0
-    if extras:
-        builder.tree["asset"]["extras"] = {"omote": extras}
+    told = {**(extras or {}), **({"multiplied_by": dict(shapes.gates)} if shapes.gates else {})}
+    if told:
+        builder.tree["asset"]["extras"] = {"omote": told}
     return write_bytes(path, builder.to_bytes())
 
 

@@ -70,9 +70,9 @@ def _read(path: Path) -> ShapeSet:
 
 
 def _gates(tree: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What Omote's own files say of shapes that act only with another (``asset.extras.omote.acts_only_with``)."""
+    """What Omote's own files say of shapes whose weight is a product (``asset.extras.omote.multiplied_by``)."""
     told: Any = tree.get("asset")
-    for key in ("extras", "omote", "acts_only_with"):
+    for key in ("extras", "omote", "multiplied_by"):
         told = told.get(key) if isinstance(told, dict) else None
     pairs = told.items() if isinstance(told, dict) else ()
     return tuple((shape, other) for shape, other in pairs if isinstance(other, str))

@@ -130,7 +130,7 @@ def _numbers(chosen: list[bytes], width: int, path: Path) -> Array:
     """(N, width) float64 of what N vertex or texture lines hold."""
     if not chosen:
         return np.zeros((0, width))
-    if any(b"#" in line for line in (chosen[0], chosen[-1])):
+    if any(b"#" in line for line in chosen):
         chosen = [line.partition(b"#")[0] for line in chosen]
     try:
         with warnings.catch_warnings():

@@ -327,7 +327,11 @@ def _word(name: str) -> str:
 
 def _bare(names: Sequence[str]) -> list[str]:
     """The names without a namespace, and without what most begin with if more of them are known without it."""
-    plain = [_COPY.sub("", name) or name for name in names]
+    originals = [_COPY.sub("", name) or name for name in names]
+    # A copy beside its original is another shape; the only one of its name is that shape.
+    plain = [
+        short if originals.count(short) == 1 else name for name, short in zip(names, originals, strict=True)
+    ]
     plain = [name if _known([name]) else _NAMESPACE.split(name)[-1] for name in plain]  # jaw.open
     plain = [_PREFIX.sub("", name) or name for name in plain]
     start = _common(plain)

@@ -76,9 +76,18 @@ class Paste:
             if min(self._shape)
             else np.zeros((0, 0, 1), np.float32)
         )
-        for other in beside if min(self._shape) else ():
-            away = self._distance(other, low) - self._distance(to_crop, low)
-            self._weight /= 1 + np.exp(np.clip(-away / _BETWEEN, -80, 80))[..., None]
+        near = [other for other in beside if min(self._shape) and self._meets(other, low, high)]
+        if near:
+            own = self._distance(to_crop, low)
+            for other in near:
+                away = self._distance(other, low) - own
+                self._weight /= 1 + np.exp(np.clip(-away / _BETWEEN, -80, 80))[..., None]
+
+    def _meets(self, other: Array, low: Array, high: Array) -> bool:
+        """Whether another crop reaches into this place."""
+        edge = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * self._size - 0.5
+        seen = to_points(np.linalg.inv(np.asarray(other, np.float64)), edge)
+        return bool((seen.min(0) < high).all() and (seen.max(0) > low).all())
 
     def _distance(self, to_crop: Array, low: Array) -> NDArray[np.float32]:
         """(h, w) how far each pixel of the place is from the middle of a crop, in sides of it."""

@@ -166,6 +166,7 @@ def _openness(
     it, is brought to the driver's.
     """
     total = torch.zeros_like(points)
+    take = None if take is None else _calm(take, options)
     own = Ratios(source_eyes=face.eyes, source_lip=face.lip)
     composition = options.composition
     sliders = options.sliders
@@ -191,6 +192,22 @@ def _openness(
     return total
 
 
+def _calm(take: DrivingTake, options: LivePortraitOptions) -> DrivingTake:
+    """The take with its openness smoothed over time as its expression is."""
+    if take.still or options.smooth <= 0 or len(take) < 3:
+        return take
+
+    def smoothed(ratios: Tensor | None) -> Tensor | None:
+        if ratios is None:
+            return None
+        rows = smooth_over_time(
+            ratios.double().numpy(), take.times, EXPRESSION_TAU * options.smooth, take.cuts
+        )
+        return torch.from_numpy(rows).to(ratios)
+
+    return replace(take, eyes=smoothed(take.eyes), lip=smoothed(take.lip))
+
+
 def _needed(ratios: Tensor | None, name: str) -> Tensor:
     if ratios is None:
         what = f"{name} retargeting needs the openness of the driver, which this template does not hold"
@@ -206,7 +223,7 @@ def _after(
     if theirs is None or region not in options.taken(still=take.still):
         return own.expand(len(take), -1)
     if not options.relative:
-        return theirs.clamp(0, _WIDEST)
+        return (own + options.multiplier * (theirs - own)).clamp(0, _WIDEST)
     start = take.rest if reference is None else take
     first: Tensor | None = torch.full_like(theirs[:1], _AT_REST[region])
     if start is not None:
