@@ -359,6 +359,30 @@ def test_without_pretrained_weights_nothing_stays_frozen(
         make_net(wanted, seed=0, must_have=True)
 
 
+def test_the_rig_is_measured_with_denormal_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """scipy's trees crash the process without them; the steps themselves go without."""
+    alive: dict[str, bool] = {}
+
+    def note(name: str) -> None:
+        alive[name] = bool(np.float32(1e-40) * np.float32(0.5) > 0)
+
+    def measured(rig: Any) -> tuple[str, ...]:
+        note("rig")
+        return ()
+
+    whole = InversionTask.loss
+
+    def stepped(self: InversionTask, *given: Any) -> Any:
+        note("step")
+        return whole(self, *given)
+
+    monkeypatch.setattr("omote.training.inversion.asymmetric_controls", measured)
+    monkeypatch.setattr(InversionTask, "loss", stepped)
+    train(tmp_path, steps=1)
+    note("after")
+    assert alive == {"rig": True, "step": False, "after": True}
+
+
 def test_pretrained_weights_need_a_backbone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no backbone"):
         make_net(small_mesh(SPACE, "two", pretrained="facebook/some-net"), seed=0, must_have=True)

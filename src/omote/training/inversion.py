@@ -362,7 +362,6 @@ def make_net(config: InversionConfig, *, seed: int, must_have: bool = False) -> 
     return net
 
 
-@without_denormals()
 def train_inversion(
     net: InversionNet,
     rig: Rig,
@@ -396,10 +395,25 @@ def train_inversion(
         FormatError: a damaged shard or state.
         OutputError: the folder cannot be written to, or the loss is no longer a number.
     """
-    task = InversionTask(net, rig, options, samples)
+    task = InversionTask(
+        net, rig, options, samples
+    )  # scipy's trees of vertices crash without denormal numbers
+    with without_denormals():
+        return _trained(task, engine, folder, tell, overwrite, notes or {})
+
+
+def _trained(
+    task: InversionTask,
+    engine: EngineOptions,
+    folder: Path,
+    tell: Tell | None,
+    overwrite: bool,
+    notes: Mapping[str, Any],
+) -> Position:
+    net, rig, options = task.net, task.rig, task.options
     if net.mesh is not None and not net.mesh.is_ready and (overwrite or not (folder / "last.pt").exists()):
         prepare_mesh(net, rig, task.samples("train", 0), count=options.start_samples, tell=_saying(tell))
-    decisive = decisive_options(net.config, options, engine) | dict(notes or {})
+    decisive = decisive_options(net.config, options, engine) | dict(notes)
     return Engine(task, engine, folder, decisive, tell=tell, overwrite=overwrite).run()
 
 
