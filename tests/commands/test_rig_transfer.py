@@ -107,9 +107,7 @@ def test_lips_held_together_act_on_the_open_jaw_alone(heads: tuple[ShapeSet, Sha
     write_shapes_glb(made.shapes, "whole.glb")
     rig = open_rig("whole.glb")
     values = 0.5 * torch.ones(1, len(rig.space))
-    again = BlendshapeRig(made.shapes)(values, torch.zeros(1, 0))
     assert float((rig.activate(values) - BlendshapeRig(made.shapes).activate(values)).abs().max()) == 0
-    assert again.shape[2] == 3
     lips = [name for name in rig.space.names if name.startswith("lips_together")]
     assert len(lips) == 4
     nobody = torch.zeros(1, len(facs.identity_space))

@@ -383,7 +383,7 @@ def test_the_rig_is_measured_with_denormal_numbers(tmp_path: Path, monkeypatch: 
     assert alive == {"rig": True, "step": False, "after": True}
 
 
-def test_pretrained_weights_need_a_backbone(tmp_path: Path) -> None:
+def test_pretrained_weights_need_a_backbone() -> None:
     with pytest.raises(InputError, match="no backbone"):
         make_net(small_mesh(SPACE, "two", pretrained="facebook/some-net"), seed=0, must_have=True)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from omote.capture import pipeline
 from omote.capture.fit import Fit, FitOptions, LandmarkFitter
-from omote.capture.inverter import BATCH, RIG, Inverter, load_inverter
+from omote.capture.inverter import BATCH, Inverter, load_inverter
 from omote.capture.landmarker import Face
 from omote.capture.observation import observe
 from omote.capture.pipeline import Captured, FaceChoice, Progress
@@ -40,6 +40,7 @@ from omote.capture.tracks import Track, TrackSet, detect_video
 from omote.controls import ControlSpace
 from omote.errors import InputError
 from omote.media import is_video, open_video, read_image
+from omote.rigs.constants import EMBEDDED
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -63,12 +64,12 @@ def invert_file(
     options: FitOptions | None,
     progress: Progress | None,
     source: dict[str, Any],
-    rig: str = RIG,
+    rig: str = EMBEDDED,
 ) -> list[Captured]:
     """Capture a photo (with ``normals``, if given), a video or a scan; see `omote.capture.pipeline.capture_file`."""
     network = None if weights is None else Path(weights)
     source = {**source, "weights": "shipped" if network is None else network.name}
-    if rig != RIG:
+    if rig != EMBEDDED:
         source["rig"] = Path(rig).name
     if is_scan(path):
         return invert_scan(path, face=face, weights=network, options=options, source=source, rig=rig)
@@ -103,7 +104,7 @@ def invert_image(
     weights: Path | None = None,
     options: FitOptions | None = None,
     source: dict[str, Any] | None = None,
-    rig: str = RIG,
+    rig: str = EMBEDDED,
 ) -> list[Captured]:
     """Capture the faces of one image (H, W, 3) uint8 RGB.
 
@@ -152,7 +153,7 @@ def invert_scan(
     weights: Path | None = None,
     options: FitOptions | None = None,
     source: dict[str, Any] | None = None,
-    rig: str = RIG,
+    rig: str = EMBEDDED,
 ) -> list[Captured]:
     """Capture a scan, which has one face: rendered from the front to a picture and normals.
 
@@ -257,7 +258,7 @@ def invert_video(
     options: FitOptions | None = None,
     progress: Progress | None = None,
     source: dict[str, Any] | None = None,
-    rig: str = RIG,
+    rig: str = EMBEDDED,
 ) -> list[Captured]:
     """Capture the faces of a video: detection, the network, then the fit; frames are decoded twice and not kept.
 

@@ -15,14 +15,13 @@ from omote.capture.face_crop import network_images, to_tensors
 from omote.capture.rig_pose import RigPose
 from omote.controls import FACS102
 from omote.errors import InputError, NoFaceError, WeightsError
+from omote.rigs.constants import EMBEDDED
 
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
 
 BATCH = 16
 """Pictures that pass the network at once."""
-RIG = "facs"
-"""The rig of the network that ships."""
 _HEAD = FACS102.match("head_*")
 _CALLED = {"rgb": "an RGB picture", "normal": "a normal map"}
 
@@ -35,7 +34,7 @@ def shipped_weights() -> Path:
 
 
 @lru_cache(maxsize=2)
-def load_inverter(path: Path | None = None, rig: str = RIG) -> Inverter:
+def load_inverter(path: Path | None = None, rig: str = EMBEDDED) -> Inverter:
     """A network, kept for the next file.
 
     Args:
@@ -46,7 +45,7 @@ def load_inverter(path: Path | None = None, rig: str = RIG) -> Inverter:
         InputError, FormatError: there is no such rig, it cannot be read, or no face is found on its renders.
         WeightsError: missing, damaged, or for another rig or other controls.
     """
-    if rig == RIG:
+    if rig == EMBEDDED:
         return Inverter(path)
     if path is None:
         remedy = f"Train one (omote train inversion --rig {rig}) and give it with --weights."
@@ -85,7 +84,7 @@ class Inverter:
         if path is None and not shipped_weights().is_file():
             remedy = "Train one (`omote train inversion --help`) and give it with --weights."
             raise WeightsError("this installation has no inversion network", remedy=remedy)
-        name = RIG if rig is None else rig.name
+        name = EMBEDDED if rig is None else rig.name
         net = load_checkpoint(path or shipped_weights(), self.space, rig=name)
         self.config = net.config
         self._predict = FastInversion(net)  # bfloat16 where that is faster

@@ -22,6 +22,7 @@ from omote.capture.tracks import Track, TrackSet, detect_video, select_tracks
 from omote.errors import InputError, NoFaceError
 from omote.media import is_video, open_video, read_image
 from omote.performance import Performance
+from omote.rigs.constants import EMBEDDED
 
 FaceChoice = Literal["largest", "all"] | int
 Method = Literal["landmarks", "inversion"]
@@ -65,7 +66,7 @@ def capture_file(
     method: Method | None = None,
     weights: str | Path | None = None,
     normals: str | Path | None = None,
-    rig: str | Path = "facs",
+    rig: str | Path = EMBEDDED,
     options: FitOptions | None = None,
     progress: Progress | None = None,
 ) -> list[Captured]:
@@ -116,7 +117,7 @@ def check_method(
     method: str | None,
     weights: str | Path | None,
     normals: str | Path | None,
-    rig: str | Path = "facs",
+    rig: str | Path = EMBEDDED,
 ) -> Method:
     """The method for a file.
 
@@ -131,7 +132,7 @@ def check_method(
             raise InputError(
                 f"{name} are for the method inversion", where=name, remedy="Add method inversion."
             )
-    if chosen == "landmarks" and str(rig) != "facs":
+    if chosen == "landmarks" and str(rig) != EMBEDDED:
         what = "landmarks are fitted with the embedded head"
         raise InputError(what, where="rig", remedy="Add method inversion, and weights trained for the rig.")
     if normals is not None and (is_scan(path) or is_video(path)):

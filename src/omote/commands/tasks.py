@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from omote.commands import console
 from omote.errors import InputError
+from omote.rigs.constants import EMBEDDED
 
 if TYPE_CHECKING:
     from omote.commands.capture import CaptureArgs
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 FaceChoice = Literal["largest", "all"] | int
 TEXTURES = ("photo", "photo-lit", "paint")
 """What the head of an exported mesh wears: the photo without its light, the photo as it is, or paint."""
-RIG = "facs"
-"""The embedded rig."""
 _ON_A_RIG = ("omote", "glb", "npz")
 """Formats that hold takes in the controls of another rig."""
 
@@ -41,7 +40,7 @@ class Task:
     method: Literal["landmarks", "inversion"] = "landmarks"
     weights: Path | None = None  # of the method inversion; None: those that ship
     normals: Path | None = None  # the normal map of a photo
-    rig: str = RIG  # the one that ``weights`` is for
+    rig: str = EMBEDDED  # the one that ``weights`` is for
 
     def performance_path(self, index: int) -> Path:
         """The ``.omote`` file of a face; numbered only where all faces are asked for."""
@@ -76,7 +75,7 @@ def plan(args: CaptureArgs) -> list[Task]:
     sources = expand(args.paths, args.output)
     methods = {source: _method(args, source) for source in sources}
     _check_companions(args, sources)
-    if args.rig != RIG:
+    if args.rig != EMBEDDED:
         _check_rig(args, wanted)
     prepare_target(args.output / "probe.omote")
     counts = Counter(source.stem for source in sources)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from omote import __version__
 from omote.commands.batch import Report
 from omote.commands.notes import notes_to
-from omote.commands.tasks import RIG, Busy, Task, locked
+from omote.commands.tasks import Busy, Task, locked
 from omote.errors import OmoteError
+from omote.rigs.constants import EMBEDDED
 
 if TYPE_CHECKING:
     from omote.performance import Performance
@@ -132,7 +133,7 @@ def marker(task: Task, faces: int) -> dict[str, Any]:
         said |= {"method": task.method, "network": _digest(task.weights or shipped_weights())}
     if task.normals is not None:
         said["normals"] = _digest(task.normals)
-    if task.rig != RIG:
+    if task.rig != EMBEDDED:
         said["rig"] = _rig_digest(Path(task.rig))
     return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture, **said}
 
@@ -175,7 +176,7 @@ def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) ->
         target = stem.with_name(stem.name + form.suffix)
         if fresh and _is_newer(target, saved):
             paths.append(target)
-        elif task.rig != RIG and form.name == "glb":
+        elif task.rig != EMBEDDED and form.name == "glb":
             paths += _write_on_rig(task, take, target)
         elif form.name != "omote":
             options: dict[str, Any] = {}
@@ -189,7 +190,7 @@ def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) ->
 
 
 def _write_on_rig(task: Task, take: Performance, target: Path) -> list[Path]:
-    """The rig's own file with the take as an animation, or its weights."""
+    """The rig's own file with the take as an animation."""
     from omote.export.rig_take import write_rig_take
     from omote.rigs.open import open_blendshapes
 
@@ -229,7 +230,7 @@ def _is_newer(path: Path, than: Path) -> bool:
 
 def _own_rig(task: Task) -> Rig | None:
     """The rig that is captured, with landmarks; None for the embedded one."""
-    if task.rig == RIG:
+    if task.rig == EMBEDDED:
         return None
     from omote.capture.inverter import load_inverter
 

@@ -1,4 +1,4 @@
-"""Angles and sizes that the embedded rig and the fit share."""
+"""The embedded rig's name, and angles and sizes that it and the fit share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+EMBEDDED = "facs"
+"""What the embedded rig is called."""
 GAZE_YAW, GAZE_PITCH = math.radians(30), math.radians(25)
 HEAD_YAW, HEAD_PITCH, HEAD_ROLL = math.radians(45), math.radians(30), math.radians(30)
 TONGUE_TURN, TONGUE_CURL = math.radians(15), math.radians(50)

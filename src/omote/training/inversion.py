@@ -395,9 +395,8 @@ def train_inversion(
         FormatError: a damaged shard or state.
         OutputError: the folder cannot be written to, or the loss is no longer a number.
     """
-    task = InversionTask(
-        net, rig, options, samples
-    )  # scipy's trees of vertices crash without denormal numbers
+    # Outside of the block: scipy's trees of vertices crash without denormal numbers.
+    task = InversionTask(net, rig, options, samples)
     with without_denormals():
         return _trained(task, engine, folder, tell, overwrite, notes or {})
 
