@@ -224,6 +224,17 @@ def test_sizes_that_are_only_claimed() -> None:
     )  # a memory of 4 billion entries is not laid out
 
 
+def test_text_that_is_encoded_again_and_again() -> None:
+    text = b"X" + struct.pack("<I", 4000) + b"a" * 4000
+    begin = b"\x80\x02c_codecs\nencode\nq\x00" + text + b"q\x01X\x06\0\0\0latin1q\x02"
+    assert read_plain(begin + b"h\x00h\x01h\x02\x86R.") == b"a" * 4000
+    with pytest.raises(FormatError, match="refused, and nothing in it was run: it repeats its content"):
+        read_plain(begin + b"h\x00h\x01h\x02\x86R" * 100 + b".")
+    shared = bytearray(b"\0\0\x80?" * 1000)
+    first, second = (read_plain(pickle.dumps(np.frombuffer(shared, "<f4"), 5)) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_deep_and_swollen_nesting() -> None:
     for nest in (b"]" * 20_000 + b"a" * 19_999, b")" + b"\x85" * 20_000):
         with pytest.raises(FormatError, match="nested more than 16 deep"):

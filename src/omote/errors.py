@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def printable(text: str) -> str:
+    """A text on one line, with what a file could move a terminal's cursor or change its colours by written out."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
 class OmoteError(Exception):
     """Base of all errors a user can cause or mend.
 
@@ -17,11 +23,11 @@ class OmoteError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str | Path | None = None, remedy: str | None = None) -> None:
-        self.what, self.where, self.remedy = what, where, remedy
+        self.what, self.where, self.remedy = printable(what), where, remedy
         text = f"{where}: {what}" if where is not None else what
         if remedy:
             text = f"{text.rstrip('.')}. {remedy}"
-        super().__init__(" ".join(text.split()))
+        super().__init__(printable(text))
 
 
 class InputError(OmoteError):

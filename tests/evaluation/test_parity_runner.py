@@ -91,11 +91,8 @@ def test_overrides_are_for_one_case_only(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, seeds=(0,))
     weight = {"key": "layer.weight", "op": "multiply", "value": 3.0}
     bias = {"network": "tiny", "key": "layer.bias", "op": "add (after the multiply)", "value": 0.5}
-    other = {"network": "another", "key": "no.such", "op": "multiply", "value": 2.0}
     made = expected(0, 5, 3.0)["y"] + np.float32(0.5)
-    change(
-        folder, lambda m: m["cases"].append(case(folder, 0, 5, name="sharp", overrides=[weight, bias, other]))
-    )
+    change(folder, lambda m: m["cases"].append(case(folder, 0, 5, name="sharp", overrides=[weight, bias])))
     change(folder, lambda m: m["cases"][-1]["outputs"][0].update(statistics(made)))
     change(folder, lambda m: m["cases"][-1]["outputs"].pop())
     parts = {"y.0": made[:, ::2].copy(), "y.1": made[0, 1:3].copy()}
@@ -208,6 +205,15 @@ BIAS = ["layer.bias", [4], "float32"]
             stated("overrides", value=[{"key": "layer.bias", "op": "set", "value": 2}]),
             "an override says 'set'",
         ),
+        (
+            stated("overrides", value=[{"network": "tinny", "key": "a", "op": "add", "value": 2}]),
+            "which the manifest does not have",
+        ),
+        (
+            stated("overrides", value=[{"key": "layer.bias", "op": "add", "value": 10**400}]),
+            "an override says 'add' with 1000",
+        ),
+        (stated(*FIRST, "mean", value=10**400), "the expected mean is 1000"),
         (network("tensors", [BIAS, WEIGHT]), "the order of the tensors differs from layer.weight on"),
         (
             network("tensors", [WEIGHT, ["layer.bias", [5], "float32"]]),
@@ -259,6 +265,8 @@ def both(*path: Any, value: Any) -> Callable[[Path], None]:
         (both("inputs", 0, "high", value=float("inf")), "high must be a finite number"),
         (both(*FIRST, "tolerance", value=float("nan")), "tolerance must be a finite number"),
         (both(*FIRST, "tolerance", value=-1), "a negative tolerance"),
+        (both(*FIRST, "tolerance", value=10**400), "tolerance must be a finite number"),
+        (both("name", value="tiny\x1b[31m"), "must be a text, got tiny\\x1b[31m"),
         (both(*PART, "slice", value=["rm"]), "slice must be a text"),
         (both("overrides", value=["x"]), "override must be an object"),
         (both("outputs", 1, "name", value="y"), "a name stands there twice"),
@@ -276,6 +284,14 @@ def test_a_manifest_that_makes_no_sense_fails(
     assert words in result.problem
     assert "\n" not in result.problem
     assert not result.cases
+
+
+def test_weights_are_of_a_seed_that_is_given(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    change(folder, lambda made: made["cases"][0].update(input_seed=made["cases"][0].pop("seed")))
+    result = run(folder)
+    assert "the case gives no seed for the weights of tiny" in str(result.cases[0].problem)
+    assert result.cases[1].passed
 
 
 def test_no_case_that_matches_is_a_failure(tmp_path: Path) -> None:

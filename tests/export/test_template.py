@@ -210,6 +210,12 @@ def test_ratios_that_are_absent_stay_absent(tmp_path: Path) -> None:
     assert known.info()["unseen_controls"] == []
     empty = content(4, ratios=False) | {"c_eyes_lst": [], "c_lip_lst": []}
     assert template_of(read(saved(empty, tmp_path / "empty.pkl"))).eyes is None
+    none = content(4, ratios=False) | {"c_eyes_lst": None, "c_lip_lst": None}
+    assert template_of(read(saved(none, tmp_path / "none.pkl"))).lip is None
+    made = content(4)
+    older = {key: value for key, value in made.items() if key != "c_eyes_lst"}
+    both = older | {"c_eyes_lst": [], "c_d_eyes_lst": made["c_eyes_lst"]}
+    assert template_of(read(saved(both, tmp_path / "both.pkl"))).eyes is not None
 
 
 def test_canonical_keypoints_that_waver_become_their_mean(tmp_path: Path) -> None:
@@ -326,8 +332,11 @@ def test_cut_hostile_and_missing_files(tmp_path: Path) -> None:
     assert not (tmp_path / "was-run").exists()
     with pytest.raises(InputError, match="no such file"):
         read(tmp_path / "nowhere.pkl")
+    os.mkfifo(tmp_path / "pipe.pkl")
+    with pytest.raises(InputError, match="is not an ordinary file"):
+        read(tmp_path / "pipe.pkl")
     (tmp_path / "folder.pkl").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not an ordinary file"):
         read(tmp_path / "folder.pkl")
 
 

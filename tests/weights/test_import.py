@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,20 @@ def test_code_in_a_checkpoint_does_not_run(
         locate_set("small")
 
 
+def repeating(text: int, times: int, call: bytes = b"c_codecs\nencode\n") -> bytes:
+    """A pickle that makes bytes of one text again and again."""
+    told = b"X" + struct.pack("<I", text) + b"a" * text + b"q\x01X\x06\0\0\0latin1q\x02"
+    return b"\x80\x02" + call + b"q\x00" + told + b"h\x00h\x01h\x02\x86R" * times + b"t."
+
+
+def archived(pickled: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in (("data.pkl", pickled), ("version", b"3\n"), ("byteorder", b"little")):
+            archive.writestr(f"archive/{name}", content)
+    return buffer.getvalue()
+
+
 def test_damaged_and_swollen_files(small_set: WeightSet, tmp_path: Path) -> None:
     good = saved(tensors())
     legacy = saved(tensors(), _use_new_zipfile_serialization=False)
@@ -246,6 +261,9 @@ def test_damaged_and_swollen_files(small_set: WeightSet, tmp_path: Path) -> None
         "unpack to more than it holds": [
             packed_again(zeros, zipfile.ZIP_DEFLATED),
             packed_again(zeros, zipfile.ZIP_STORED, double=True),
+            archived(repeating(60_000, 1000)),
+            archived(repeating(10, 1, b"c__builtin__\nbytearray\n")),
+            repeating(60_000, 1000),
         ],
         "File is not a zip file": [good[:-30]],
         "not a sound safetensors file": [(tmp_path / "a").read_bytes()[:-40], b"\xff" * 7 + b"\0{}"],
@@ -258,6 +276,23 @@ def test_damaged_and_swollen_files(small_set: WeightSet, tmp_path: Path) -> None
         for content in contents:
             (tmp_path / "body.pth").write_bytes(content)
             assert says in str(refused(tmp_path / "body.pth"))
+
+
+def test_the_content_decides_not_the_suffix(small_set: WeightSet, tmp_path: Path) -> None:
+    (tmp_path / "body.safetensors").write_bytes(saved(tensors()))
+    assert told(import_files(tmp_path))[0] == ("small", "body", "imported")
+
+
+def test_a_sound_file_is_taken_where_the_better_known_one_is_not(
+    small_set: WeightSet, tmp_path: Path
+) -> None:
+    place = tmp_path / "downloads"
+    place.mkdir()
+    (place / "body.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
+    save_file(tensors(), place / "body.safetensors")
+    assert told(import_files(place))[0] == ("small", "body", "imported")
+    (place / "body.safetensors").write_bytes(b"\0")
+    assert told(import_files(place))[0] == ("small", "body", "refused")
 
 
 def test_a_legacy_file_that_claims_a_terabyte(small_set: WeightSet, tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def _pickled(path: Path) -> Any:
     from omote.media.pickles import LARGEST_BYTES, read_plain
 
     try:
+        if path.exists() and not path.is_file():
+            raise InputError("is not an ordinary file", where=path)
         size = path.stat().st_size
         if size > LARGEST_BYTES:
             raise FormatError(f"{size} bytes is more than the {LARGEST_BYTES} that are read", where=path)
@@ -160,12 +162,14 @@ def _ratios(
     found: Mapping[Any, Any], keys: tuple[str, str], size: int, count: int, path: Path
 ) -> np.ndarray | None:
     """(T, size) close ratios under either name; None where the file has none."""
-    key = next((key for key in keys if found.get(key) is not None), keys[0])
-    values = found.get(key, [])
-    if not isinstance(values, list | tuple):
-        raise FormatError(f"{key} is not a list", where=path)
-    if len(values) == 0:
+    given = {key: found[key] for key in keys if found.get(key) is not None}
+    for key, values in given.items():
+        if not isinstance(values, list | tuple):
+            raise FormatError(f"{key} is not a list", where=path)
+    filled = [(key, values) for key, values in given.items() if len(values)]
+    if not filled:
         return None
+    key, values = filled[0]
     if len(values) != count:
         raise FormatError(f"{key} has {len(values)} entries, but there are {count} frames", where=path)
     return _frames(values, key, (size,), path)

@@ -79,7 +79,7 @@ def read_plain(data: bytes, where: str | Path | None = None) -> Any:
     """
     if len(data) > LARGEST_BYTES:
         raise FormatError(f"{len(data)} bytes is more than the {LARGEST_BYTES} that are read", where=where)
-    machine = _Machine()
+    machine = _Machine(len(data))
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count > _MOST_STEPS:
@@ -97,11 +97,12 @@ def read_plain(data: bytes, where: str | Path | None = None) -> Any:
 
 
 class _Machine:
-    """The stack and the memory of a pickle, for the opcodes of plain data."""
+    """The stack and the memory of a pickle of some bytes, for the opcodes of plain data."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         self.stack: list[Any] = []
         self.memory: dict[int, Any] = {}
+        self._may_encode = size  # bytes: no content is longer than the text that it is stored as
 
     def step(self, name: str, argument: Any) -> None:
         """Do one opcode."""
@@ -158,7 +159,12 @@ class _Machine:
         arguments, maker = _of(tuple, self.stack.pop()), self.stack.pop()
         if not isinstance(maker, _Maker):
             raise _Refused("it calls what is not a function of numpy's arrays")
-        self.stack.append(maker.make(*arguments))
+        made = maker.make(*arguments)
+        if isinstance(made, bytes):
+            self._may_encode -= len(made)
+            if self._may_encode < 0:
+                raise _Refused("it repeats its content to fill the memory")
+        self.stack.append(made)
 
     def build(self) -> None:
         """Fill the array or the dtype on top."""
@@ -193,7 +199,9 @@ def _array(content: Any, kind: Any, shape: Any, order: Any) -> Array:
         raise _Refused("it has an array of an impossible shape")
     if math.prod(shape) * kind.dtype.itemsize != len(content):
         raise ValueError(f"an array of shape {str(shape)[:60]} does not have {len(content)} bytes")
-    return np.frombuffer(bytes(content), kind.dtype).reshape(shape, order=order)
+    array = np.frombuffer(content, kind.dtype).reshape(shape, order=order)
+    array.flags.writeable = False
+    return array
 
 
 def _kind(name: Any, *_: Any) -> _Kind:

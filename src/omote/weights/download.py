@@ -149,7 +149,7 @@ def _digest_in(headers: Any) -> str | None:
 def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
     """Append the missing bytes to ``part``."""
     if not remote.url.startswith(("http://", "https://")):
-        raise ValueError(f"{remote.url} is not a web address")
+        raise missing(remote.name, "has no web address (is HF_ENDPOINT one?)", remote.by_hand)
     notes = {} if remote.sha256 else _notes(part)
     done, total = _size(part), remote.size or notes.get("total")
     if done and (done > (total or remote.limit) or not (remote.sha256 or notes.get("etag"))):
@@ -167,7 +167,13 @@ def _transfer(remote: Remote, part: Path, progress: Progress | None) -> None:
         content_range = response.headers.get("Content-Range")
         if done and (response.status != 206 or not _continues(content_range, done)):
             done = 0
-        total = remote.size or _announced(response.headers, content_range)
+        announced = _announced(response.headers, content_range)
+        if remote.size is not None and announced not in (None, remote.size):
+            what = (
+                f"is {announced} bytes on the server, not {remote.size}: is there a log-in page or a proxy?"
+            )
+            raise missing(remote.name, what, remote.by_hand)
+        total = remote.size or announced
         if total is not None and total > remote.limit:
             raise missing(
                 remote.name,

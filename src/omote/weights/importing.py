@@ -119,10 +119,16 @@ def import_files(
     )
     results = []
     for index, (owner, file) in enumerate(todo):
-        source = found.get((owner, file))
-        if step is not None:
-            step(file.key if source is None else source.path.name, index, len(todo))
-        results.append(_import_one(owner, file, source, check))
+        sources = found.get((owner, file), [None])
+        for source in sources:
+            if step is not None:
+                step(file.key if source is None else source.path.name, index, len(todo))
+            result = _import_one(owner, file, source, check)
+            if result.status != "refused" or source is sources[0]:
+                kept = result
+            if result.status != "refused":
+                break
+        results.append(kept)
     if step is not None:
         step("", len(todo), len(todo))
     return results
@@ -209,9 +215,9 @@ def _import_one(owner: WeightSet, file: SetFile, found: _Found | None, check: Ch
     return Imported(owner, file, "imported", found.path, stored, published)
 
 
-def _find(place: Path, allowed: set[_Slot] | None) -> tuple[dict[_Slot, _Found], Path | None]:
-    """The best file for each known one, and a folder of networks that were trained here, if any was passed over."""
-    best: dict[_Slot, _Found] = {}
+def _find(place: Path, allowed: set[_Slot] | None) -> tuple[dict[_Slot, list[_Found]], Path | None]:
+    """The files for each known one, the best first; and a folder of networks trained here, if any was passed over."""
+    all_of: dict[_Slot, list[_Found]] = {}
     ours = None
     forms = list(_forms())
     for path in _walk(place):
@@ -220,9 +226,10 @@ def _find(place: Path, allowed: set[_Slot] | None) -> tuple[dict[_Slot, _Found],
             if (path.parent / TRAINED_HERE).is_file():
                 ours = ours or path.parent
                 continue
-            if slot not in best or found.rank < best[slot].rank:
-                best[slot] = found
-    return best, ours
+            all_of.setdefault(slot, []).append(found)
+    for several in all_of.values():
+        several.sort(key=lambda found: found.rank)
+    return all_of, ours
 
 
 def _forms() -> Iterator[tuple[WeightSet, SetFile, Origin]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from omote.errors import WeightsError
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 _MOST_RECORDS = 100_000
 _MOST_PICKLE = 64 << 20  # bytes: names, shapes and small values; weights are in records of their own
+_MOST_REPEATED = 16 << 20  # characters of text that is told once and named again
+_OLD_PICKLES = 5
+"""How many pickles a checkpoint of the old format begins with."""
+_NOT_WHAT_IT_HOLDS = "the archive would unpack to more than it holds, which no checkpoint does: not loaded"
 
 
 def load_safetensors(path: str | Path) -> dict[str, torch.Tensor]:
@@ -52,7 +57,8 @@ def load_torch_checkpoint(path: str | Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about protocols of pickles, which it then refuses
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with path.open("rb") as file:  # by a path's suffix, torch would take it for another format
+                return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         what = "the checkpoint is damaged or not a PyTorch file; nothing in it was run"
         if re.search(r"Unsupported (global|class)|GLOBAL ", str(error)):
@@ -82,29 +88,66 @@ def is_safetensors(path: Path) -> bool:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse zip archives that unpack to more than their own size."""
+    """Refuse zip archives, and pickles, that unpack to more than their own size."""
     try:
         with path.open("rb") as file:
             is_archive = file.read(2) == b"PK"  # as torch decides it
-        if not is_archive:  # the old format: torch reads just the bytes that there are
+        if not is_archive:  # the old format: of the weights torch reads just the bytes that there are
+            with path.open("rb") as file:
+                if any(_swells(file) for _ in range(_OLD_PICKLES)):
+                    raise _unsafe(path)
             return
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
+            pickled = [record for record in records if record.filename.endswith(".pkl")]
+            packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+            swollen = sum(record.file_size for record in records) > path.stat().st_size
+            swollen |= sum(record.file_size for record in pickled) > _MOST_PICKLE
+            if packed or swollen or len(records) > _MOST_RECORDS:
+                raise _unsafe(path)
+            for record in pickled:
+                with archive.open(record) as content:
+                    if _swells(content):
+                        raise _unsafe(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise WeightsError(
             f"the checkpoint is damaged or not a PyTorch file ({_short(error)})",
             where=path,
             remedy="Download it again.",
         ) from error
-    packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
-    swollen = sum(record.file_size for record in records) > path.stat().st_size
-    pickles = sum(record.file_size for record in records if record.filename.endswith(".pkl"))
-    if packed or swollen or len(records) > _MOST_RECORDS or pickles > _MOST_PICKLE:
-        raise WeightsError(
-            "the archive would unpack to more than it holds, which no checkpoint does: not loaded",
-            where=path,
-            remedy="Get it from its official address.",
-        )
+
+
+def _unsafe(path: Path) -> WeightsError:
+    return WeightsError(_NOT_WHAT_IT_HOLDS, where=path, remedy="Get it from its official address.")
+
+
+def _swells(stream: IO[bytes]) -> bool:
+    """Whether a pickle, read to its end without running it, makes far more bytes than it has.
+
+    The reader of PyTorch knows two functions that make new bytes: one of a number, which no checkpoint needs, and one
+    of a text, which may have been told once and be named any number of times.
+    """
+    told: dict[Any, int] = {}
+    last, repeated, encodes = 0, 0, False
+    try:
+        for opcode, argument, _ in pickletools.genops(stream):
+            name = opcode.name
+            if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+                told[len(told) if name == "MEMOIZE" else argument] = last
+                continue
+            if name in ("GET", "BINGET", "LONG_BINGET"):
+                last = told.get(argument, 0)
+                repeated += last
+            else:
+                last = len(argument) if isinstance(argument, str | bytes | bytearray) else 0
+                repeated += last if name == "DUP" else 0
+                if isinstance(argument, str):
+                    encodes |= argument.startswith("_codecs")
+                    if argument in ("bytearray", "builtins bytearray", "__builtin__ bytearray"):
+                        return True
+    except (ValueError, UnicodeDecodeError, EOFError, IndexError, OverflowError):
+        return False  # damaged: what reads it will say so
+    return encodes and repeated > _MOST_REPEATED
 
 
 def _existing(path: str | Path) -> Path:

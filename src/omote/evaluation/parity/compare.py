@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omote.errors import FormatError, InputError, OmoteError
-from omote.evaluation.parity.manifest import Case, OutputSpec, Piece
+from omote.evaluation.parity.manifest import Case, OutputSpec, Piece, is_number
 from omote.evaluation.parity.slices import parse_slice
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _check_statistics(value: Array, spec: OutputSpec, tolerance: float) -> list[
     for name, stated in spec.statistics.items():
         if name == "std" and stated is None and value.size == 1:
             continue  # of a single number it is not defined
-        if not isinstance(stated, int | float) or not math.isfinite(stated):
+        if not is_number(stated):
             problems.append(f"the expected {name} is {str(stated)[:40]}")
             continue
         if name == "mean":

@@ -94,7 +94,7 @@ class Case:
     Attributes:
         name: unique in its folder.
         network: that it is about; None where the manifest says null.
-        seed: of the weights.
+        seed: of the weights; None where the manifest gives none.
         inputs: in the manifest's order.
         outputs: in the manifest's order.
         overrides: changes to weights, as the manifest states them.
@@ -103,7 +103,7 @@ class Case:
 
     name: str
     network: str | None
-    seed: int
+    seed: int | None
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     overrides: tuple[Mapping[str, Any], ...]
@@ -227,7 +227,7 @@ def _case(value: Any, document: Mapping[str, Any]) -> Case:
         for item in _list(entry.get("overrides", []), f"{name}: overrides")
     )
     network = None if network is None else _text(network, f"{name}: network")
-    return Case(name, network, seed or 0, inputs, outputs, overrides, entry)
+    return Case(name, network, seed, inputs, outputs, overrides, entry)
 
 
 def _input(key: str, entry: Mapping[str, Any], seed: int | None, case: str) -> InputSpec:
@@ -315,7 +315,7 @@ def _list(value: Any, where: str) -> list[Any]:
 
 
 def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.isprintable() or not value:
         raise FormatError(f"{where} must be a text, got {str(value)[:80]}")
     return value
 
@@ -335,9 +335,19 @@ def _seed(value: Any, where: str) -> int | None:
 
 
 def _number(value: Any, where: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not is_number(value):
         raise FormatError(f"{where} must be a finite number, got {str(value)[:80]}")
     return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number that float64 can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _shape(value: Any, where: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from omote.errors import FormatError, InputError
-from omote.evaluation.parity.manifest import Case, Manifest, NetworkSpec
+from omote.evaluation.parity.manifest import Case, Manifest, NetworkSpec, is_number
 from omote.evaluation.parity.systems import System
 
 if TYPE_CHECKING:
@@ -44,10 +44,13 @@ class NetworkPool:
 
         def network(name: str) -> nn.Module:
             if name not in used:
+                if case.seed is None:
+                    raise FormatError(f"the case gives no seed for the weights of {name}")
                 used[name] = self._seeded(name, case.seed)
                 originals.extend(_override(used[name], name, case))
             return used[name]
 
+        _check_overrides(case, self._manifest)
         try:
             yield network
         finally:
@@ -90,18 +93,37 @@ def _override(network: nn.Module, name: str, case: Case) -> Iterator[tuple[Tenso
     for entry in case.overrides:
         if entry.get("network", case.network) != name:
             continue
-        key, word, value = entry.get("key"), str(entry.get("op")).split(" ")[0], entry.get("value")
+        key, value = entry.get("key"), entry["value"]
         if key not in tensors:
             raise FormatError(f"an override names {str(key)[:80]}, which {name} does not have")
-        if word not in ("multiply", "add") or not isinstance(value, int | float):
-            raise FormatError(f"an override says '{str(entry.get('op'))[:40]}' with {str(value)[:40]}")
         tensor = tensors[key]
         yield tensor, tensor.clone()
         with torch.no_grad():
-            if word == "multiply":
+            if _word(entry) == "multiply":
                 tensor.mul_(value)
             else:
                 tensor.add_(value)
+
+
+def _word(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("op")).split(" ")[0]  # more words may follow: "add (after the multiply)"
+
+
+def _check_overrides(case: Case, manifest: Manifest) -> None:
+    """Refuse changes that could be of no network, so that none is silently left out.
+
+    Networks that the manifest has and the case does not call are not changed: manifests list some that are not needed.
+    """
+    for entry in case.overrides:
+        name = entry.get("network", case.network)
+        if name not in manifest.networks:
+            raise FormatError(
+                f"an override is for the network {str(name)[:80]}, which the manifest does not have"
+            )
+        if _word(entry) not in ("multiply", "add") or not is_number(entry.get("value")):
+            raise FormatError(
+                f"an override says '{str(entry.get('op'))[:40]}' with {str(entry.get('value'))[:40]}"
+            )
 
 
 def check_network(system: System, spec: NetworkSpec) -> list[str]:
