@@ -91,6 +91,20 @@ def test_sparse_dense_and_empty_targets_are_read(tmp_path: Path) -> None:
         np.testing.assert_allclose(dense, little_shapes(vertices)[shape.name], atol=1e-7)
 
 
+@pytest.mark.parametrize("count", [None, 1, -3, True, "1", 10**30])
+def test_what_one_take_of_ours_lacked_is_no_control(tmp_path: Path, count: object) -> None:
+    data = little_glb().to_bytes()
+    (length,) = struct.unpack_from("<I", data, 12)
+    tree, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
+    tree["buffers"][0]["uri"] = "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
+    names = tree["meshes"][0]["extras"]["targetNames"]
+    names[-1] = "residual_00"
+    tree["asset"]["extras"] = {"omote": {"residual_targets": count}}
+    (tmp_path / "take.gltf").write_text(json.dumps(tree))
+    found = [shape.name for shape in read_gltf(tmp_path / "take.gltf").shapes]
+    assert found == (names[:-1] if count in (1, 10**30) else names)
+
+
 def test_gltf_with_data_uri_and_with_a_file_beside_it_say_the_same(tmp_path: Path) -> None:
     data = little_glb().to_bytes()
     (length,) = struct.unpack_from("<I", data, 12)

@@ -75,7 +75,8 @@ class AnimateArgs:
     driver_face: Annotated[str, tyro.conf.arg(metavar="largest|NUMBER")] = "largest"
     """Which face of a driving video or photo leads."""
     relative: Flag = False
-    """Add the driver's motion to the face in the photo; the default, except for a single expression."""
+    """Add the driver's motion to the face in the photo; the default, except for a single expression
+    (liveportrait: for all)."""
     absolute: Flag = False
     """Take the driver's expression and pose themselves."""
     reference: Annotated[str | None, _option("FRAME|first|neutral")] = None
@@ -95,7 +96,8 @@ class AnimateArgs:
     seed: Annotated[int, tyro.conf.arg(metavar="N", help_behavior_hint=QUIET)] = 0
     """Another number, other moments for the inserted blinks."""
     smooth: Annotated[float, tyro.conf.arg(metavar="0..1")] = 0.5
-    """Smoothing of what is captured from a driving video, without lag."""
+    """Smoothing of what is captured from a driving video, without lag (liveportrait: of every driver, and of source
+    videos)."""
     fps: Annotated[float | None, _option("RATE")] = None
     """Frames a second; default: the driver's, or the source video's (at most 25 in .gif, .webp and .apng)."""
     size: Annotated[int | None, _option("PIXELS")] = None

@@ -39,7 +39,7 @@ class LivePortraitArgs:
     lip_ratio: Annotated[float | None, _option("0..0.8")] = None
     """Open the lips of every frame this far; needs no driver."""
     silence: Flag = False
-    """Keep the lips of a source video at rest; needs no driver."""
+    """Keep the lips at rest; needs no driver."""
     slider: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], _option("NAME=VALUE")] = ()
     """Edit every frame: pitch, yaw, roll, gaze_x, gaze_y, smile, wink, eyebrow, pouting, pursing, grin, lip_open,
     move_x, move_y, move_z, eye_ratio, lip_ratio. Can be given several times; needs no driver."""

@@ -49,6 +49,10 @@ def _read(path: Path) -> ShapeSet:
     for node, matrix in _nodes(file):
         if "mesh" in node:
             merged.add_node(file, node, matrix)
+    told = _own_notes(file.tree)
+    residuals = told.get("residual_targets")
+    for number in range(min(residuals, MAX_SHAPES) if isinstance(residuals, int) else 0):
+        merged.shapes.pop(f"residual_{number:02d}", None)  # what one take lacked: no control of the rig
     if not merged.points:
         raise FormatError("holds no triangles", where=path, remedy="Export the head as a polygon mesh.")
     axes = ("+y", "-z") if "VRM" in file.tree.get("extensions", {}) else ("+y", "+z")  # VRM 0 looks along -z
@@ -64,17 +68,23 @@ def _read(path: Path) -> ShapeSet:
         colours=np.concatenate(merged.colours) if merged.coloured else None,
         metres=1.0,
         axes=axes,
-        gates=_gates(file.tree),
+        gates=_gates(told),
         notes=tuple(dict.fromkeys(merged.surfaces.notes)),
     )
 
 
-def _gates(tree: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What Omote's own files say of shapes whose weight is a product (``asset.extras.omote.multiplied_by``)."""
+def _own_notes(tree: dict[str, Any]) -> dict[str, Any]:
+    """What Omote's own files say of themselves (``asset.extras.omote``)."""
     told: Any = tree.get("asset")
-    for key in ("extras", "omote", "multiplied_by"):
+    for key in ("extras", "omote"):
         told = told.get(key) if isinstance(told, dict) else None
-    pairs = told.items() if isinstance(told, dict) else ()
+    return told if isinstance(told, dict) else {}
+
+
+def _gates(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Shapes whose weight is a product, with what multiplies them."""
+    products = told.get("multiplied_by")
+    pairs = products.items() if isinstance(products, dict) else ()
     return tuple((shape, other) for shape, other in pairs if isinstance(other, str))
 
 
