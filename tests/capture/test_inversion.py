@@ -19,6 +19,7 @@ from omote.capture import inversion, inverter, pipeline
 from omote.capture.fit import LandmarkFitter
 from omote.capture.inversion import invert_image
 from omote.capture.landmark_model import landmark_model
+from omote.capture.normal_map import check_normals
 from omote.capture.observation import Observation, Pose, rotation_matrix
 from omote.capture.pipeline import Captured, capture_file
 from omote.controls import FACS102
@@ -185,9 +186,20 @@ def test_what_is_no_normal_map(render: tuple[Pixels, Pixels], smiling: Path, tmp
     behind = (np.abs(normals.astype(int) - (128, 128, 255)) <= 1).all(-1)
     for colour in (0, 127, 255):  # what lies around the head may have any colour
         painted = np.where(behind[..., None], np.uint8(colour), normals)
-        inversion.check_normals(painted, seen.landmarks)
+        check_normals(painted, seen.landmarks)
     with pytest.raises(InputError, match="not a normal map"):
-        inversion.check_normals(rgb, seen.landmarks)
+        check_normals(rgb, seen.landmarks)
+    for wrong, told in (
+        (255 - normals[..., 0], "x points the other way"),
+        (255 - normals[..., 1], "y points the other way"),
+    ):
+        other = normals.copy()
+        other[..., "xy".index(told[0])] = wrong
+        for marks in (seen.landmarks, seen.landmarks[:, :2]):
+            with pytest.raises(InputError, match=told):
+                check_normals(other, marks)
+    with pytest.raises(InputError, match="red and blue swapped"):
+        check_normals(np.ascontiguousarray(normals[..., ::-1]), seen.landmarks)
     write_image(tmp_path / "a.png", rgb)
     write_image(tmp_path / "small.png", normals[::2, ::2])
     with pytest.raises(InputError, match=r"small\.png: 256 x 256 px, the photo has 512 x 512"):

@@ -67,7 +67,10 @@ def little_shapes(vertices: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def little_rig(
-    deltas: Mapping[str, np.ndarray], shift: float = 0.0, identity: tuple[str, ...] = ()
+    deltas: Mapping[str, np.ndarray],
+    shift: float = 0.0,
+    identity: tuple[str, ...] = (),
+    combinations: Mapping[str, tuple[str, ...]] | None = None,
 ) -> BlendshapeRig:
     """The little head with shapes (25, 3) by name, moved along x by ``shift`` metres."""
     vertices, quads = little_head()
@@ -83,7 +86,8 @@ def little_rig(
             face_part=np.zeros(len(faces), np.int64),
             part_names=("head",),
             identity=identity,
-        )
+        ),
+        combinations,
     )
 
 

@@ -40,6 +40,11 @@ def test_vertices_are_the_neutral_and_the_weighted_shapes() -> None:
     assert isinstance(rig, Rig)
 
 
+def test_combinations_of_shapes_that_are_not_there_are_refused() -> None:
+    with pytest.raises(InputError, match="has no shapes called fixx, which are said to be combinations"):
+        little_rig(little_shapes(little_head()[0]), combinations={"fixx": ("jawOpen", "browOuterUpLeft")})
+
+
 def test_combination_acts_as_the_product_of_its_factors() -> None:
     bump = np.zeros((25, 3))
     bump[12] = [0, 0, 0.01]

@@ -91,18 +91,63 @@ def test_sparse_dense_and_empty_targets_are_read(tmp_path: Path) -> None:
         np.testing.assert_allclose(dense, little_shapes(vertices)[shape.name], atol=1e-7)
 
 
-@pytest.mark.parametrize("count", [None, 1, -3, True, "1", 10**30])
-def test_what_one_take_of_ours_lacked_is_no_control(tmp_path: Path, count: object) -> None:
+def opened(change: Callable[[dict[str, Any]], None], folder: Path) -> Path:
+    """The little head as text, changed."""
     data = little_glb().to_bytes()
     (length,) = struct.unpack_from("<I", data, 12)
     tree, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
     tree["buffers"][0]["uri"] = "data:application/octet-stream;base64," + base64.b64encode(binary).decode()
-    names = tree["meshes"][0]["extras"]["targetNames"]
-    names[-1] = "residual_00"
-    tree["asset"]["extras"] = {"omote": {"residual_targets": count}}
-    (tmp_path / "take.gltf").write_text(json.dumps(tree))
-    found = [shape.name for shape in read_gltf(tmp_path / "take.gltf").shapes]
+    change(tree)
+    (folder / "changed.gltf").write_text(json.dumps(tree))
+    return folder / "changed.gltf"
+
+
+@pytest.mark.parametrize("count", [None, 1, -3, True, "1", 10**30])
+def test_what_one_take_of_ours_lacked_is_no_control(tmp_path: Path, count: object) -> None:
+    names: list[str] = []
+
+    def change(tree: dict[str, Any]) -> None:
+        names[:] = tree["meshes"][0]["extras"]["targetNames"]
+        names[-1] = "residual_00"
+        tree["meshes"][0]["extras"]["targetNames"] = names
+        tree["asset"]["extras"] = {"omote": {"residual_targets": count}}
+
+    found = [shape.name for shape in read_gltf(opened(change, tmp_path)).shapes]
     assert found == (names[:-1] if count in (1, 10**30) else names)
+
+
+def test_materials_of_one_mesh_are_welded_meshes_are_not(tmp_path: Path) -> None:
+    def again(tree: dict[str, Any]) -> None:
+        tree["meshes"][0]["primitives"] *= 2
+
+    def beside(tree: dict[str, Any]) -> None:
+        node = next(node for node in tree["nodes"] if "mesh" in node)
+        tree["nodes"].append(dict(node))
+        tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
+
+    for change, parts in ((again, 1), (beside, 2)):
+        shapes = read_gltf(opened(change, tmp_path))
+        half = len(shapes.vertices) // 2
+        assert len(np.unique(shapes.weld)) == parts * half
+
+
+def test_compressed_meshes_are_refused_where_they_are(tmp_path: Path) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["extensionsUsed"] = ["KHR_draco_mesh_compression"]
+        tree["meshes"][0]["primitives"][0]["extensions"] = {"KHR_draco_mesh_compression": {"bufferView": 0}}
+
+    with pytest.raises(FormatError, match="compressed with Draco"):
+        read_gltf(opened(change, tmp_path))
+
+
+def test_names_that_are_given_are_kept_where_some_are_not(tmp_path: Path) -> None:
+    names = list(little_shapes(little_head()[0]))
+
+    def change(tree: dict[str, Any]) -> None:
+        del tree["meshes"][0]["extras"]["targetNames"][-1]
+
+    last = f"target_{len(names) - 1:03d}"
+    assert [shape.name for shape in read_gltf(opened(change, tmp_path)).shapes] == [*names[:-1], last]
 
 
 def test_gltf_with_data_uri_and_with_a_file_beside_it_say_the_same(tmp_path: Path) -> None:

@@ -70,6 +70,21 @@ def test_negative_indices_and_groups_are_read(tmp_path: Path) -> None:
     assert mesh.face_part.tolist() == [0, 1]
 
 
+def test_tabs_and_spaces_before_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text("g\tone\n v 0 0 0\nv\t1 0 0\n\tv 0\t1 0\nf\t1 2\t3\n  f 3 2 1\n")
+    mesh = read_obj(tmp_path / "a.obj")
+    assert mesh.faces.tolist() == [[0, 1, 2], [2, 1, 0]]
+    assert mesh.part_names == ("one",)
+
+
+def test_a_head_that_turns_is_not_the_head_at_rest(tmp_path: Path) -> None:
+    write_obj_folder(tmp_path, neutral="bobHead")
+    assert read_obj_folder(tmp_path).notes == ("neutral: bobHead.obj",)
+    (tmp_path / "bobHead.obj").rename(tmp_path / "head_left.obj")
+    with pytest.raises(FormatError, match="no file is called as the neutral is"):
+        read_obj_folder(tmp_path)
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
 from tests.rigs.rig_files import little_head, little_shapes
 
 from omote.errors import InputError
@@ -63,6 +64,50 @@ def test_head_that_looks_backwards_is_turned() -> None:
     made = to_head_space(_shapes(back), unit="m")
     np.testing.assert_allclose(made.vertices, little_head()[0], atol=1e-6)
     assert "faced backwards and was turned to face +z" in made.notes
+
+
+def _closed(height: float = 0.25) -> ShapeSet:
+    """A closed ball that is a head of this height; one shape moves its face, another all of it."""
+    ball = trimesh.creation.icosphere(3)
+    vertices = np.asarray(ball.vertices) * (0.08, height / 2, 0.1)
+    near = np.exp(-((vertices - (0, 0, 0.1)) ** 2).sum(1) / 0.06**2)
+    jaw = np.where(near > 0.05, near, 0)[:, None] * (0, -0.02, 0.01)
+    return ShapeSet(
+        "ball",
+        vertices.astype(np.float32),
+        np.array(ball.faces),
+        (Shape.of("jawOpen", jaw), Shape.of("headYaw", np.cross((0, 0.3, 0), vertices) + (0, 0.1, 0))),
+        None,
+        np.arange(len(vertices)),
+        np.zeros(len(ball.faces), np.int64),
+        ("ball",),
+    )
+
+
+def test_triangles_that_face_inwards_are_turned_over_not_the_head() -> None:
+    own = _closed()
+    over = replace(own, faces=np.ascontiguousarray(own.faces[:, ::-1]))
+    for shapes, notes in ((own, ()), (over, ("its triangles faced inwards and were turned over",))):
+        made = to_head_space(shapes, unit="m")
+        np.testing.assert_array_equal(made.faces, own.faces)
+        np.testing.assert_allclose(made.vertices, own.vertices, atol=1e-7)
+        assert made.notes == notes
+
+
+def test_what_moves_the_whole_head_does_not_tell_where_the_face_is() -> None:
+    whole = replace(_closed(), shapes=_closed().shapes[1:])
+    assert np.linalg.norm(looking(whole)) < 1e-6
+    assert looking(_closed())[2] > 0.5
+    noisy = whole.vertices + np.random.default_rng(0).normal(0, 1e-4, whole.vertices.shape).astype(np.float32)
+    assert to_head_space(replace(whole, vertices=noisy), unit="m").notes == ()
+
+
+def test_a_body_of_a_body_s_height_is_in_the_unit_that_its_file_states() -> None:
+    body = replace(_closed(1.75), metres=1.0)
+    body = replace(body, shapes=(Shape.of("bodyFat", body.vertices * 0.1),))
+    made = to_head_space(body)
+    np.testing.assert_allclose(made.vertices, body.vertices, atol=1e-7)
+    assert made.notes == ()
 
 
 def test_head_that_looks_sideways_is_noted() -> None:

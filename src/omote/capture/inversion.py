@@ -22,6 +22,7 @@ from omote.capture import pipeline
 from omote.capture.fit import Fit, FitOptions, LandmarkFitter
 from omote.capture.inverter import BATCH, Inverter, load_inverter
 from omote.capture.landmarker import Face
+from omote.capture.normal_map import check_normals
 from omote.capture.observation import observe
 from omote.capture.pipeline import Captured, FaceChoice, Progress
 from omote.capture.rig_pose import RigPose
@@ -49,8 +50,6 @@ NOT_HUMAN = 3.5
 """`Fit.surprise` beyond which nothing is captured: wider than for the landmark method, whose controls need the fit."""
 CONTROL_NOISE, GAZE_NOISE = 0.02, 0.02
 """Usual jitter of a predicted control between frames when nothing moves."""
-_UNIT_LENGTH = 0.25
-"""How far the median vector of a normal map may be from unit length."""
 
 _log = logging.getLogger("omote.capture")
 
@@ -171,33 +170,6 @@ def invert_scan(
     if found is None:
         raise pipeline.not_human()
     return [replace(found, picture=view.rgb)]
-
-
-def check_normals(normals: Pixels, landmarks: NDArray[np.float32]) -> None:
-    """Refuse what is not a normal map where the face is; what lies around it may have any colour.
-
-    Args:
-        normals: (H, W, 3).
-        landmarks: (478, 2 or 3) px.
-
-    Raises:
-        InputError: vectors that are not of unit length.
-    """
-    height, width = normals.shape[:2]
-    # Within the outline of the face, whose corners show what lies behind it.
-    (left, top), (right, bottom) = (np.quantile(landmarks[:, :2], share, 0) for share in (0.1, 0.9))
-    rows, columns = (
-        slice(int(np.clip(first, 0, most - 1)), int(np.clip(last, 0, most - 1)) + 1)
-        for first, last, most in ((top, bottom, height), (left, right, width))
-    )
-    vectors = normals[rows, columns].astype(np.float32) / 127.5 - 1
-    away = np.abs(np.linalg.norm(vectors, axis=-1) - 1)
-    if float(np.median(away)) > _UNIT_LENGTH:
-        raise InputError(
-            "this is not a normal map: its vectors are not of unit length",
-            where="normals",
-            remedy="Encode camera-space normals as (n + 1) / 2 * 255: x right, y up, z to the viewer.",
-        )
 
 
 def _captured(

@@ -12,6 +12,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.rig_inspect import Axes, Unit
 from omote.commands.rig_landmarks import with_landmarks
 from omote.errors import InputError
 
@@ -71,6 +72,12 @@ class EvalInversionArgs:
     """Leave out the landmark fit and the nearest neighbour, which take most of the time."""
     rig: Annotated[str, tyro.conf.arg(metavar="facs|FILE")] = "facs"
     """The rig of the checkpoint; or another one with ARKit-like names, or a folder of pictures named so."""
+    unit: Unit = "auto"
+    """Unit of the rig's file: auto, m, dm, cm, mm or in."""
+    axes: Axes = "auto"
+    """Up and forward axes of the rig's file: auto, or such as +y+z or +z-y."""
+    mapping: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=QUIET)] = None
+    """A mapping file that names the rig's combination shapes; see `omote rig map`."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="DIR", help_behavior_hint=QUIET)] = (
         None
     )
@@ -90,10 +97,12 @@ class EvalInversionArgs:
         if self.samples < 1:
             raise InputError(f"{self.samples} samples", where="--samples", remedy="Use 1 or more.")
         path = self.checkpoint or shipped_weights()
-        made_for = read_description(path)[0].rig
+        made_for = read_description(path)[0]
         pictures = is_pictures(self.rig)
-        rig = None if pictures else open_rig(self.rig)
-        if rig is None or rig.name != made_for:
+        rig = None
+        if not pictures:
+            rig = open_rig(self.rig, unit=self.unit, axes=self.axes, mapping=self.mapping)
+        if rig is None or (rig.name, tuple(rig.space.names)) != (made_for.rig, made_for.controls):
             return self._expressions(path, rig)
         return self._measure(path, with_landmarks(rig, quiet=self.json))
 
@@ -191,40 +200,42 @@ class EvalInversionArgs:
         from omote.commands.weights import ensure
         from omote.controls import FACS102
         from omote.evaluation.expression_report import HEADINGS, rows, write_expressions
-        from omote.evaluation.expressions import (
-            arkit_name,
-            rank_expressions,
-            read_pictures,
-            rig_pictures,
-        )
+        from omote.evaluation.expressions import SIZE, RigPictures, rank_expressions, read_pictures
         from omote.evaluation.inversion_methods import Network
         from omote.media.paths import prepare_target
 
-        for option, given in (("--data", self.data), ("--train", self.train), ("--compare", self.compare)):
-            if given:
+        defaults = EvalInversionArgs()
+        for name in ("data", "train", "compare", "recipe", "samples", "seed", "quick"):
+            if getattr(self, name) != getattr(defaults, name):
+                option = f"--{name}"
                 what = "goes with the rig that the network was made for"
                 raise InputError(what, where=option, remedy=f"Leave it out, or leave out --rig {self.rig}.")
         if self.output is not None:
             prepare_target(self.output / "report.md")
         network = Network.load(path, FACS102, "facs")
         ensure("face_landmarker", quiet=self.json)
-        pictures: Iterable[Picture]
-        count: int | None = None
-        left_out: tuple[str, ...] = ()
+        pictures: RigPictures | list[Picture]
         if rig is None:
-            pictures = read_pictures(Path(self.rig))
+            pictures, left_out = read_pictures(Path(self.rig))
         else:
-            names = rig.space.names
-            left_out = tuple(name for name in names if arkit_name(name) is None)
-            pictures, count = rig_pictures(rig), 1 + len(names) - len(left_out)
+            for told in getattr(rig, "notes", ()):
+                console.note(f"omote: note: {self.rig}: {told}")
+            size = SIZE if self.size == defaults.size else self.size
+            pictures = RigPictures(rig, size=size)
+            left_out = pictures.left_out
         with console.progress_bar(quiet=self.json) as progress:
-            bar = progress.add_task("expressions", total=count)
-            report = rank_expressions(
-                pictures,
-                network,
-                left_out=left_out,
-                progress=lambda done: progress.update(bar, completed=done),
-            )
+            bar = progress.add_task("expressions", total=len(pictures))
+            try:
+                report = rank_expressions(
+                    pictures,
+                    network,
+                    left_out=left_out,
+                    progress=lambda done: progress.update(bar, completed=done),
+                )
+            except InputError as error:
+                raise InputError(
+                    f"{error.where}: {error.what}", where=self.rig, remedy=error.remedy
+                ) from error
         head = Path(self.rig).stem
         written = [] if self.output is None else write_expressions(report, self.output, head)
         summary = {name: round(value, 5) for name, value in report.summary().items()}
@@ -243,7 +254,11 @@ class EvalInversionArgs:
         console.show(table)
         console.say("  ".join(f"{name} {value:g}" for name, value in summary.items()))
         if report.left_out:
-            console.say(f"left out, no ARKit name: {', '.join(report.left_out)}")
+            console.say(f"left out, no ARKit name or nothing moves: {', '.join(report.left_out)}")
+        if 0 < report.without_normals:
+            console.say(
+                f"{report.without_normals} of {len(pictures)} pictures have no normals: judged by RGB alone"
+            )
         for file in written:
             console.say(str(file))
         return 0

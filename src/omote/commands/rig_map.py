@@ -70,6 +70,9 @@ class RigMapArgs:
         rig = open_rig(self.rig, unit=self.unit, axes=self.axes, mapping=self.mapping)
         if self.mapping is not None:
             found = load_mapping(self.mapping, rig.space)
+            if self.to not in (RigMapArgs.to, found.to.name):
+                what = f"the mapping is to {found.to.name}, not {self.to}"
+                raise InputError(what, where=self.mapping, remedy="Leave --to out.")
         else:
             combinations = getattr(rig, "combinations", {})
             found = NameMapping.by_name(rig.space, space_by_name(self.to), combinations)

@@ -44,7 +44,7 @@ def write_expressions(report: ExpressionReport, folder: Path, head: str) -> list
     lines = [f"# Expressions of {head}", ""]
     lines += [f"- {name}: {value:g}" for name, value in report.summary().items()]
     if report.left_out:
-        lines.append(f"- left out, no ARKit name: {', '.join(report.left_out)}")
+        lines.append(f"- left out, no ARKit name or nothing moves: {', '.join(report.left_out)}")
     lines += ["", *markdown_table(HEADINGS, rows(report))]
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([HEADINGS, *rows(report)])

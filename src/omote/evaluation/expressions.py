@@ -6,7 +6,7 @@ one among the 52 values is reported: as they are, and less what is predicted for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.capture.detect import FaceDetector
+from omote.capture.normal_map import check_normals
 from omote.controls import ARKIT52, FACS102
 from omote.errors import InputError
 from omote.evaluation.inversion_methods import Method, Sample
 from omote.media import read_image
-from omote.rigs.name_matching import same_name
+from omote.rigs.name_matching import NEEDS_JAW, bare_names, same_name
 from omote.rigs.names import split_side
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ DISTANCE, SPAN = 0.9, 0.30
 """Metres from the camera to the head, and metres of the head's plane that a render spans."""
 _MOVED = 0.001  # metres: what an expression moves further belongs to the face
 _GREY = (0.5, 0.5, 0.5)
+_STILL = 1e-5  # metres: what moves no further does not move
+_NORMALS = ("_normal", "_normals", "_nrm")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _REST = ("neutral", "rest", "base")
 _KNOWN = {name.lower(): name for name in ARKIT52.names}
@@ -47,12 +50,15 @@ class Picture:
         name: as the rig calls it.
         arkit: its ARKit name; None for the head at rest.
         rgb, normal: (H, W, 3) uint8; normal may be None.
+        beside: ARKit name of what acts too, since the expression does not show without it (a jaw that opens); it is
+            left out of the ranks.
     """
 
     name: str
     arkit: str | None
     rgb: Image
     normal: Image | None
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,13 @@ class ExpressionReport:
 
     Attributes:
         rows: one for each expression, in the rig's order.
-        left_out: shapes without an ARKit name.
+        left_out: shapes without an ARKit name, or that move nothing.
+        without_normals: how many pictures there were RGB alone of.
     """
 
     rows: tuple[Ranked, ...]
     left_out: tuple[str, ...]
+    without_normals: int = 0
 
     def summary(self) -> dict[str, float]:
         """Shares of rank 1 and of rank 1 to 3 in percent, mean margins; ``relative_*`` against the head at rest."""
@@ -105,6 +113,7 @@ class ExpressionReport:
             "relative_top3_percent": 100 * float((relative <= 3).mean()),
             "relative_margin": float(np.mean([row.relative_margin for row in self.rows])),
             "faces_not_found": float(sum(not row.found for row in self.rows)),
+            "without_normals": float(self.without_normals),
         }
 
 
@@ -126,12 +135,22 @@ def arkit_name(name: str) -> str | None:
     return same_name(name, ARKIT52)
 
 
+def arkit_names(names: Sequence[str]) -> dict[str, str]:
+    """The ARKit name of each of a rig's names that has one, also where all of them begin or end alike."""
+    bare = dict(zip(names, bare_names(names), strict=True))
+    found = {name: arkit_name(name) or arkit_name(bare[name]) for name in names}
+    return {name: arkit for name, arkit in found.items() if arkit is not None}
+
+
 def _plain(name: str) -> str:
     return "".join(c for c in name.rpartition(".")[2].lower() if c.isalnum())
 
 
-def rig_pictures(rig: Rig, *, size: int = SIZE) -> Iterator[Picture]:
+class RigPictures:
     """The head at rest, then each shape with an ARKit name at its largest value: front-on, in clay, without a texture.
+
+    Controls that share an ARKit name (halves, or the same shape of several meshes) act together; what shows only with
+    the jaw open is shown so.
 
     Args:
         rig: with controls of ARKit-like names, as `omote.rigs.open.open_rig` opens them.
@@ -140,24 +159,54 @@ def rig_pictures(rig: Rig, *, size: int = SIZE) -> Iterator[Picture]:
     Raises:
         InputError: none of the controls has an ARKit name.
     """
-    import torch
 
-    named = [(i, name, found) for i, name in enumerate(rig.space.names) if (found := arkit_name(name))]
-    if not named:
-        what = f"none of the {len(rig.space)} controls has an ARKit name"
-        raise InputError(what, where=rig.name, remedy="Map them first: omote rig map.")
-    rest = np.array(rig.space.neutral, np.float32)
-    controls = np.tile(rest, (1 + len(named), 1))
-    for row, (index, _, _) in enumerate(named, 1):
-        controls[row, index] = rig.space.high[index]
-    who = torch.zeros(1, len(rig.identity_space))
-    with torch.no_grad():
-        heads = [rig(torch.from_numpy(row[None]), who)[0].numpy() for row in controls]
-    moved = np.max([np.linalg.norm(head - heads[0], axis=1) for head in heads[1:]], axis=0) > _MOVED
-    face = heads[0][moved] if moved.any() else heads[0]
-    centre = (face.min(0) + face.max(0)) / 2
-    for (_, name, arkit), head in zip([(0, "neutral", None), *named], heads, strict=True):
-        yield Picture(name, arkit, *_render(rig, head - centre, size))
+    def __init__(self, rig: Rig, *, size: int = SIZE) -> None:
+        import torch
+
+        self._rig, self._size = rig, size
+        groups: dict[str, list[str]] = {}
+        for name, arkit in arkit_names(rig.space.names).items():
+            groups.setdefault(arkit, []).append(name)
+        if not groups:
+            what = f"none of the {len(rig.space)} controls has an ARKit name"
+            raise InputError(what, where=rig.name, remedy="Map them first: omote rig map.")
+        jaws = groups.get("jawOpen", [])
+        rest = np.array(rig.space.neutral, np.float32)
+        shown, without = np.tile(rest, (len(groups), 1)), np.tile(rest, (len(groups), 1))
+        beside: list[str | None] = [None] * len(groups)
+        for row, (arkit, names) in enumerate(groups.items()):
+            if arkit in NEEDS_JAW and jaws:
+                opened = [rig.space.index(jaw) for jaw in jaws]
+                shown[row, opened] = without[row, opened] = NEEDS_JAW[arkit]
+                beside[row] = "jawOpen"
+            for name in names:
+                shown[row, rig.space.index(name)] = rig.space.high[rig.space.index(name)]
+        who = torch.zeros(1, len(rig.identity_space))
+        with torch.no_grad():
+            heads, others, (self._rest,) = (
+                [rig(torch.from_numpy(row[None]), who)[0].numpy() for row in rows]
+                for rows in (shown, without, rest[None])
+            )
+        far = [np.linalg.norm(head - other, axis=1) for head, other in zip(heads, others, strict=True)]
+        found = [row for row in range(len(groups)) if far[row].max() > _STILL]
+        moved = np.max([far[row] for row in found], axis=0, initial=0) > _MOVED
+        face = self._rest[moved] if moved.any() else self._rest
+        self._centre = (face.min(0) + face.max(0)) / 2
+        self._shown = [
+            (names[0], arkit, heads[row], beside[row])
+            for row, (arkit, names) in enumerate(groups.items())
+            if row in found
+        ]
+        known = {name for row in found for name in list(groups.values())[row]}
+        self.left_out = tuple(name for name in rig.space.names if name not in known)
+        """Controls without an ARKit name, or that move nothing."""
+
+    def __len__(self) -> int:
+        return 1 + len(self._shown)
+
+    def __iter__(self) -> Iterator[Picture]:
+        for name, arkit, head, beside in (("neutral", None, self._rest, None), *self._shown):
+            yield Picture(name, arkit, *_render(self._rig, head - self._centre, self._size), beside=beside)
 
 
 def is_pictures(source: str | Path) -> bool:
@@ -168,25 +217,30 @@ def is_pictures(source: str | Path) -> bool:
     return any(path.suffix.lower() in _SUFFIXES for path in folder.iterdir())
 
 
-def read_pictures(folder: Path) -> list[Picture]:
+def read_pictures(folder: Path) -> tuple[list[Picture], tuple[str, ...]]:
     """Pictures named as what they show: ``neutral.png``, ``jawOpen.png``, with normals beside: ``jawOpen_normal.png``.
 
-    Pictures whose names are no ARKit names are left out.
+    Returns:
+        The pictures, the head at rest first; and names of those that are left out, since they are no ARKit names.
 
     Raises:
-        InputError: there is no neutral, or a picture cannot be read.
+        InputError: there is no neutral, or a picture cannot be read or is of another size than its normals.
     """
     files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES}
     rest = next((stem for stem in files if stem.lower() in _REST), None)
     if rest is None:
         raise InputError("there is no picture of the head at rest", where=folder, remedy="Add neutral.png.")
-    named = [(rest, None), *((stem, found) for stem in files if stem != rest and (found := arkit_name(stem)))]
+    normals = {stem: path for stem, path in files.items() if stem.lower().endswith(_NORMALS)}
+    pictured = [stem for stem in files if stem not in normals]
+    known = arkit_names([stem for stem in pictured if stem != rest])
     pictures = []
-    for stem, arkit in named:
-        beside = files.get(f"{stem}_normal")
-        normal = None if beside is None else read_image(beside)
-        pictures.append(Picture(stem, arkit, read_image(files[stem]), normal))
-    return pictures
+    for stem, arkit in ((rest, None), *known.items()):
+        beside = next((path for name, path in normals.items() if name.rpartition("_")[0] == stem), None)
+        rgb, normal = read_image(files[stem]), None if beside is None else read_image(beside)
+        if normal is not None and normal.shape != rgb.shape:
+            raise InputError("has another size than its normals", where=files[stem])
+        pictures.append(Picture(stem, arkit, rgb, normal))
+    return pictures, tuple(stem for stem in pictured if stem != rest and stem not in known)
 
 
 def _render(rig: Rig, vertices: NDArray[np.float32], size: int) -> tuple[Image, Image]:
@@ -222,14 +276,23 @@ def rank_expressions(
     """
     rest: NDArray[np.float32] | None = None
     fallback: NDArray[np.float32] | None = None
-    rows = []
+    rows, bare = [], 0
     with FaceDetector("image", max_faces=1) as detector:
         for done, picture in enumerate(pictures, 1):
             faces = detector.find(picture.rgb)
-            marks = detector.refine(picture.rgb, faces[0]).landmarks[:, :2] if faces else fallback
+            marks = detector.refine(picture.rgb, faces[0]).landmarks if faces else fallback
             if marks is None:
-                raise InputError("no face was found in the head at rest", where=picture.name)
-            values = _predict(method, picture, np.asarray(marks, np.float32))
+                remedy = "It must face the camera: look at it with omote rig inspect HEAD -o sheet.png; see --axes."
+                raise InputError("no face was found in the head at rest", where=picture.name, remedy=remedy)
+            bare += picture.normal is None
+            if picture.normal is not None and faces:
+                try:
+                    check_normals(picture.normal, marks)
+                except InputError as error:
+                    raise InputError(
+                        error.what, where=f"normals of {picture.name}", remedy=error.remedy
+                    ) from error
+            values = _predict(method, picture, np.asarray(marks[:, :2], np.float32))
             if rest is None:
                 if picture.arkit is not None:
                     raise InputError("the first picture must show the head at rest", where=picture.name)
@@ -240,7 +303,7 @@ def rank_expressions(
                 progress(done)
     if not rows:
         raise InputError("there is no expression to rank")
-    return ExpressionReport(tuple(rows), tuple(left_out))
+    return ExpressionReport(tuple(rows), tuple(left_out), bare)
 
 
 def _predict(method: Method, picture: Picture, marks: NDArray[np.float32]) -> Floats:
@@ -252,6 +315,9 @@ def _predict(method: Method, picture: Picture, marks: NDArray[np.float32]) -> Fl
 
 def _ranked(picture: Picture, values: Floats, rest: Floats, found: bool) -> Ranked:
     index = ARKIT52.index(str(picture.arkit))
+    if picture.beside is not None:
+        values, rest = values.copy(), rest.copy()
+        values[ARKIT52.index(picture.beside)] = rest[ARKIT52.index(picture.beside)] = 0
     rank, margin = rank_of(values, index)
     relative_rank, relative_margin = rank_of(values - rest, index)
     return Ranked(

@@ -195,7 +195,8 @@ class DeformationTransfer:
         asked = smooth.centres(own.reshape(len(faces), 9))
         self._frame = smooth.solve(asked, count).reshape(count, 3, 3)
         self._face_frame = self._frame[faces].mean(1)
-        sound = np.linalg.det(self._face_frame) > 1e-9
+        size = np.linalg.norm(self._face_frame, axis=(1, 2))
+        sound = np.linalg.det(self._face_frame) > 1e-9 * size**3
         safe = np.where(sound[:, None, None], self._face_frame, np.eye(3))
         self._face_back = np.linalg.inv(safe)
         self._face_frame = safe

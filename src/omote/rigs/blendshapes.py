@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from omote.checks import check_shape
 from omote.controls import Control, ControlSpace
+from omote.errors import InputError
 from omote.rigs.combinations import combination_factors
 from omote.rigs.landmarks import LandmarkEmbedding
 from omote.rigs.names import other_side, side_of
@@ -59,6 +60,10 @@ class BlendshapeRig(nn.Module):
         found = (
             combination_factors([shape.name for shape in driven]) if combinations is None else combinations
         )
+        unknown = sorted(set(found) - {shape.name for shape in driven})
+        if unknown:
+            what = f"has no shapes called {', '.join(unknown)}, which are said to be combinations"
+            raise InputError(what, where=shapes.name, remedy="Mend their names in the mapping.")
         self.combinations = {name: tuple(factors) for name, factors in found.items()}
         names = [shape.name for shape in driven if shape.name not in self.combinations]
         self.space = space_of(shapes.name, names)

@@ -48,6 +48,18 @@ _COMPRESSED = {
 }
 
 
+def refuse_compressed(extensions: Any, path: Path) -> None:
+    """Say that what has such extensions is not read.
+
+    Raises:
+        FormatError: one of them compresses meshes.
+    """
+    for name, what in _COMPRESSED.items():
+        if isinstance(extensions, list | dict) and name in extensions:
+            remedy = "Decompress it first, e.g. npx @gltf-transform/cli copy in.glb out.glb"
+            raise FormatError(f"its meshes are compressed with {what}", where=path, remedy=remedy)
+
+
 class GltfFile:
     """A glTF 2.0 file in memory.
 
@@ -78,10 +90,7 @@ class GltfFile:
             remedy = "Export it again as glTF 2.0."
             raise FormatError(f"glTF version {version}, expected 2.0", where=path, remedy=remedy)
         required = self.tree.get("extensionsRequired", [])
-        for name, what in _COMPRESSED.items():
-            if name in required:
-                remedy = "Decompress it first, e.g. npx @gltf-transform/cli copy in.glb out.glb"
-                raise FormatError(f"its meshes are compressed with {what}", where=path, remedy=remedy)
+        refuse_compressed(required, path)
         unknown = sorted(set(map(str, required)) - _READ)
         if unknown:
             raise FormatError(f"needs {', '.join(unknown)}, which is not read", where=path)

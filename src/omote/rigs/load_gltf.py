@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omote.errors import FormatError
-from omote.rigs.gltf_data import GltfFile
+from omote.rigs.gltf_data import GltfFile, refuse_compressed
 from omote.rigs.gltf_surface import Surfaces
 from omote.rigs.shapes import MAX_SHAPES, MAX_VERTICES, Shape, ShapeSet, listed, repeated
 
@@ -100,7 +100,7 @@ class _Merged:
     parts: list[Array] = field(default_factory=list)
     part_names: list[str] = field(default_factory=list)
     shapes: dict[str, list[tuple[Array, Array]]] = field(default_factory=dict)
-    welds: list[Array] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
     count: int = 0
     textured: bool = False
     coloured: bool = False
@@ -114,8 +114,10 @@ class _Merged:
         if twice:
             what = f"mesh '{mesh.get('name', node['mesh'])}' has target names used twice: {listed(twice)}"
             raise FormatError(what, where=file.path, remedy="Rename one of each.")
+        number = 1 + max(self.nodes, default=0)
         for primitive in primitives:
             self._add_primitive(file, node, mesh, primitive, names, matrix)
+        self.nodes += [number] * (len(self.points) - len(self.nodes))
 
     def _add_primitive(
         self,
@@ -126,6 +128,7 @@ class _Merged:
         names: list[str],
         matrix: Array,
     ) -> None:
+        refuse_compressed(primitive.get("extensions", {}), file.path)
         attributes = primitive.get("attributes", {})
         if "POSITION" not in attributes:
             return
@@ -291,8 +294,9 @@ def mesh_target_names(file: GltfFile, mesh: dict[str, Any]) -> list[str]:
     for holder in (mesh, *primitives):
         extras = holder.get("extras")
         names = extras.get("targetNames") if isinstance(extras, dict) else None
-        if isinstance(names, list) and len(names) >= most:
-            return [str(name) for name in names[:most]]
+        if isinstance(names, list) and names:
+            told = [str(name) for name in names[:most]]
+            return told + [f"target_{index:03d}" for index in range(len(told), most)]
     return [f"target_{index:03d}" for index in range(most)]
 
 
@@ -306,7 +310,7 @@ def _welded(merged: _Merged) -> Array:
     ):  # a hash of all displacements: what parts is not welded
         probe[shape.index] += shape.delta * np.sin(number + 1.0)
     keys = np.round(np.nan_to_num(np.concatenate([points, probe], axis=1) / size * 1e6)).clip(-1e15, 1e15)
-    part = np.repeat(np.arange(len(merged.points)), [len(p) for p in merged.points])
+    part = np.repeat(merged.nodes, [len(p) for p in merged.points])
     _, first, same = np.unique(np.column_stack([keys, part]), axis=0, return_index=True, return_inverse=True)
     return np.asarray(first[same.ravel()].astype(np.int64))
 

@@ -19,9 +19,9 @@ Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 30
 NEUTRAL = ("neutral", "base", "basis", "rest", "mean", "default", "generic", "template", "average", "head")
 """What files that hold the head at rest are called, the likeliest first."""
-_VERTEX = re.compile(rb"^v[ \t]+([^\n]*)", re.MULTILINE)
-_TEXTURE = re.compile(rb"^vt[ \t]+([^\n]*)", re.MULTILINE)
-_MOVING = re.compile(rb"^(?:v|vn)[ \t][^\n]*\n?", re.MULTILINE)
+_VERTEX = re.compile(rb"^[ \t]*v[ \t]+([^\n]*)", re.MULTILINE)
+_TEXTURE = re.compile(rb"^[ \t]*vt[ \t]+([^\n]*)", re.MULTILINE)
+_MOVING = re.compile(rb"^[ \t]*(?:v|vn)[ \t][^\n]*\n?", re.MULTILINE)
 _IDENTITY = re.compile(r"^(?:identity|ident|id)[_\- ]?\d+$", re.IGNORECASE)
 
 
@@ -118,7 +118,7 @@ def _neutral(paths: list[Path], folder: Path) -> Path:
         path: re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", path.stem).lower()) for path in paths
     }
     for word in NEUTRAL:
-        found = [path for path in paths if word in words[path]]
+        found = [path for path in paths if word in (words[path][-1:] if word == "head" else words[path])]
         if found:
             return min(found, key=lambda path: (len(words[path]), len(path.stem)))
     remedy = f"Call it {', '.join(f'{word}.obj' for word in NEUTRAL[:3])}."
@@ -155,7 +155,8 @@ def _faces(
     parts: list[int] = []
     names: dict[str, int] = {}
     part, seen, seen_uv = 0, 0, 0
-    for line in lines:
+    for raw in lines:
+        line = raw.strip().replace(b"\t", b" ")
         head = line[:2]
         if head == b"v ":
             seen += 1

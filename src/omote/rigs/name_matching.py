@@ -20,6 +20,10 @@ _SEPARATORS = re.compile(r"[^0-9A-Za-z]+")
 _NAMESPACE = re.compile(r"[:|.](?=[A-Za-z][^:|.]+$)(?!left$|right$)", re.IGNORECASE)
 _COPY = re.compile(r"\.\d{3}$")
 """What Blender adds to a name that is taken."""
+_NUMBERED = re.compile(r"^\d+[_.\- ]+(?=[A-Za-z])|[_.\- ]*\d+$")
+_ENDING = re.compile(r"[_.\- ]*(?:mesh|shapes?|geo|blend_?shapes?|bs|target|lod\d+)$", re.IGNORECASE)
+_FEW = 4
+"""Names fewer than these are not a list of which endings could be told."""
 _PREFIX = re.compile(r"^(?:CTRL_expressions_|blendShape\d*[._]|bs_|key_|morph_)", re.IGNORECASE)
 _REACHED = {
     source: [
@@ -34,6 +38,8 @@ _NEGATIVE = re.compile(r"^(.+)_neg$")
 _SHIFTS = ("jaw", "mouth")  # "Left" tells the way they move, not the side they are on
 
 
+NEEDS_JAW = {"mouthClose": 1.0, "tongueOut": 0.6}
+"""ARKit shapes that show only with the jaw open, and how far."""
 _KINDS: tuple[How, ...] = ("name", "word", "mixture")
 
 
@@ -109,6 +115,14 @@ def match_names(names: Sequence[str], to: ControlSpace) -> Matching:
     return Matching(_shared(rows, how), how, unmatched, ambiguous, rest)
 
 
+def bare_names(names: Sequence[str]) -> list[str]:
+    """The names of a rig without what says nothing: namespaces, numbers, and what most begin or end with.
+
+    Only what makes more of them known as ARKit's or as FACS controls is taken off.
+    """
+    return _bare(names)
+
+
 def same_name(name: str, space: ControlSpace) -> str | None:
     """The control of ``space`` of that name but for a namespace, case, separators and how the side is written."""
     found = _exact(_bare([name])[0], space)
@@ -119,8 +133,7 @@ def shown_with_jaw(names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Controls that show only with the jaw open -> the control that opens it, and how far it has to be open."""
     rows = match_names(names, ARKIT52).rows
     jaws = [name for name, row in rows.items() if row == {"jawOpen": 1.0}]
-    needs = {"mouthClose": 1.0, "tongueOut": 0.6}
-    amounts = {name: needs[target] for name, row in rows.items() for target in row if target in needs}
+    amounts = {name: NEEDS_JAW[target] for name, row in rows.items() for target in row if target in NEEDS_JAW}
     amounts |= {name: 0.6 for name in names if name.startswith(("lips_together", "sticky_corner", "tongue_"))}
     return {name: {jaws[0]: amount} for name, amount in amounts.items()} if jaws else {}
 
@@ -326,7 +339,7 @@ def _word(name: str) -> str:
 
 
 def _bare(names: Sequence[str]) -> list[str]:
-    """The names without a namespace, and without what most begin with if more of them are known without it."""
+    """The names without a namespace, and without numbers and what most begin or end with if more are known so."""
     originals = [_COPY.sub("", name) or name for name in names]
     # A copy beside its original is another shape; the only one of its name is that shape.
     plain = [
@@ -334,18 +347,56 @@ def _bare(names: Sequence[str]) -> list[str]:
     ]
     plain = [name if _known([name]) else _NAMESPACE.split(name)[-1] for name in plain]  # jaw.open
     plain = [_PREFIX.sub("", name) or name for name in plain]
-    start = _common(plain)
-    shorter = [name.removeprefix(start) or name for name in plain]
-    return shorter if start and _known(shorter) > _known(plain) else plain
+    best = plain
+    for chain in _CHAINS:
+        shorter = plain
+        for shorten in chain:
+            shorter = [short or name for short, name in zip(shorten(shorter), shorter, strict=True)]
+        if _known(shorter) > _known(best):
+            best = shorter
+    return best
 
 
-def _common(names: Sequence[str]) -> str:
-    """What at least half of the names begin with, up to a separator; "" where nothing is."""
+def _without_start(names: Sequence[str]) -> list[str]:
+    """Without what at least half of the names begin with, up to a separator."""
     count: dict[str, int] = {}
     for name in names:
         for match in re.finditer(r"[_.\- ]+", name[:-1]):
             count[name[: match.end()]] = count.get(name[: match.end()], 0) + 1
-    return max((start for start, n in count.items() if 2 * n > len(names)), key=len, default="")
+    start = max((start for start, n in count.items() if 2 * n > len(names)), key=len, default="")
+    return [name.removeprefix(start) for name in names]
+
+
+def _without_end(names: Sequence[str]) -> list[str]:
+    """Without what at least half of the names end with, from a separator on, or a word for a shape."""
+    if len(names) < _FEW:  # jawOpen_fix alone is another shape than jawOpen
+        return list(names)
+    count: dict[str, int] = {}
+    for name in names:
+        ends = {name[match.start() :] for match in re.finditer(r"[_.\- ]+", name) if match.start()}
+        word = _ENDING.search(name)
+        for end in ends | ({word.group()} if word else set()):
+            count[end] = count.get(end, 0) + 1
+    end = max((end for end, n in count.items() if 2 * n > len(names)), key=len, default="")
+    return [name.removesuffix(end) for name in names]
+
+
+def _without_number(names: Sequence[str]) -> list[str]:
+    """Without numbers before or behind, where most names have them."""
+    shorter = [_NUMBERED.sub("", name) for name in names]
+    numbered = sum(short != name for short, name in zip(shorter, names, strict=True))
+    distinct = len(set(shorter)) == len(shorter)  # else they tell copies apart
+    return shorter if 2 * numbered > len(names) and distinct else list(names)
+
+
+_CHAINS = (
+    (_without_start,),
+    (_without_end,),
+    (_without_number,),
+    (_without_start, _without_end),
+    (_without_end, _without_number),
+    (_without_number, _without_start, _without_end),
+)
 
 
 def _known(names: Sequence[str]) -> int:

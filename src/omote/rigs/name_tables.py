@@ -32,7 +32,7 @@ ARKIT_WORDS: dict[str, str] = {
     "liprollupper",
     "mouthShrugLower": "chinraise chinraiser jawchinraise jawchinraised lowerlipup mouthlowerlipup shruglower au17",
     "mouthShrugUpper": "upperlipshrug shrugupper jawchinraiseu",
-    "mouthPress": "lippress lippressor lipspress lipspressed press au24",
+    "mouthPress": "mouthlipspress lippress lippressor lipspress lipspressed press au24",
     "mouthLowerDown": "lowerlipdepress lowerlipdepressor mouthlowerlipdepress lowerlipdown mouthlowerlipdown "
     "lowerdown au16",
     "mouthUpperUp": "upperlipraise upperlipraiser mouthupperlipraise upperlipup mouthupperlipup upperup au10",

@@ -22,7 +22,16 @@ _GUESSED = ("m", "dm", "cm", "mm")
 FACE_HEIGHT = 0.2
 """Metres that what moves in a face spans from brow to chin, neck and forehead included, about."""
 _SPAN = FACE_HEIGHT / math.sqrt(10), FACE_HEIGHT * math.sqrt(10)
+_PERSON = 1.3, 2.2
+"""Metres that a whole body is high."""
 _CLEAR = 0.5  # cosine above which the face is said to look along an axis
+_ONE_WAY = 0.05
+"""Share of the moving surface's area that faces one way on balance, from where on that way is clear; heads with eyes
+and the inside of a mouth have 0.2."""
+_INWARDS = -0.3
+"""Flux through the surface, of the most there could be, below which its triangles face inwards."""
+_WHOLE = 0.9
+"""Share of all vertices that a shape moves which is not of the face: a neck, a body, a scan that was not held still."""
 _AXES = re.compile(r"([+-]?[xyz])[ ,]?([+-]?[xyz])")
 
 
@@ -32,7 +41,8 @@ def to_head_space(shapes: ShapeSet, *, unit: str = "auto", axes: str = "auto") -
     The unit is taken from the file where the format says it and it makes a face of a face's size; else it is the one
     of m, dm, cm and mm in which what the shapes move is nearest to 0.2 m high. A mesh that is none of these sizes is
     scaled to it, and a note says so. The axes are taken from the file, else +y and +z; a face that clearly looks the
-    other way (the surface its shapes move) is turned about the vertical axis.
+    other way (the surface its shapes move) is turned about the vertical axis; triangles that face inwards are turned
+    over.
 
     Args:
         shapes: as read.
@@ -45,10 +55,14 @@ def to_head_space(shapes: ShapeSet, *, unit: str = "auto", axes: str = "auto") -
     if unit != "auto" and unit not in UNITS:
         raise InputError(f"unknown unit '{unit}'", where="unit", remedy=f"Use auto, {', '.join(UNITS)}.")
     notes = []
+    if _faces_inwards(shapes):
+        shapes = replace(shapes, faces=np.ascontiguousarray(shapes.faces[:, ::-1]))
+        notes.append("its triangles faced inwards and were turned over")
     up, forward = _parsed(axes) if axes != "auto" else (shapes.axes or ("+y", "+z"))
     turn = _turn(up, forward)
     if axes == "auto":
         looks = looking(shapes) @ turn.T
+        looks /= max(float(np.linalg.norm(looks)), _ONE_WAY)
         if looks[2] < -_CLEAR:
             turn = np.diag([-1.0, 1.0, -1.0]) @ turn
             notes.append("faced backwards and was turned to face +z")
@@ -71,25 +85,41 @@ def to_head_space(shapes: ShapeSet, *, unit: str = "auto", axes: str = "auto") -
 
 
 def motion(shapes: ShapeSet) -> Array:
-    """(V,) how far each vertex moves at most, as a share of the largest movement of the shape that moves it."""
-    most = np.zeros(len(shapes.vertices))
+    """(V,) how far each vertex moves at most, as a share of the largest movement of the shape that moves it.
+
+    Shapes that move nearly all of it (`_WHOLE`) do not count, unless there are no others.
+    """
+    count = len(shapes.vertices)
+    of_face, of_all = np.zeros(count), np.zeros(count)
     for shape in shapes.shapes:
         if shape.name not in shapes.identity and shape.size > 0:
             share = np.linalg.norm(shape.delta, axis=1) / shape.size
+            most = of_all if (share > 0.1).sum() > _WHOLE * count else of_face
             most[shape.index] = np.maximum(most[shape.index], share)
-    return most
+    return of_face if of_face.any() else of_all
 
 
 def looking(shapes: ShapeSet) -> Array:
-    """(3,) the direction that the moving surface faces, in the axes of the file; shorter the less clear it is."""
+    """(3,) the direction that the moving surface faces, in the axes of the file; 1 long where all of it does."""
     moved = motion(shapes) > 0.1
     chosen = shapes.faces[moved[shapes.faces].all(axis=1)]
     if not len(chosen):
         return np.zeros(3)
     areas = face_normals(shapes.vertices.astype(np.float64), chosen, unit=False)
-    total = np.asarray(areas.sum(0))
-    length = float(np.linalg.norm(total))
-    return total / length if length > 0 else total
+    whole = float(np.linalg.norm(areas, axis=1).sum())
+    return np.asarray(areas.sum(0)) / (whole or 1.0)
+
+
+def _faces_inwards(shapes: ShapeSet) -> bool:
+    """Whether the surface, mostly closed, has its triangles clockwise seen from outside."""
+    vertices = shapes.vertices.astype(np.float64)
+    areas = face_normals(vertices, shapes.faces, unit=False)
+    size, centres = np.linalg.norm(areas, axis=1), vertices[shapes.faces].mean(1)
+    if not size.sum() > 0:
+        return False
+    away = centres - np.average(centres, axis=0, weights=size)
+    most = float((size * np.linalg.norm(away, axis=1)).sum())
+    return float((areas * away).sum()) < _INWARDS * most
 
 
 def swapped_sides(shapes: ShapeSet) -> bool:
@@ -118,7 +148,10 @@ def _scale(shapes: ShapeSet, unit: str, turn: Array) -> tuple[float, str]:
     points = shapes.vertices[motion(shapes) > 0.1] @ turn.T
     height = float(np.ptp(points[:, 1])) if len(points) else 0.0
     height = height or float(np.ptp(shapes.vertices, axis=0).max()) or 1.0
-    if shapes.metres is not None and _SPAN[0] <= height * shapes.metres <= _SPAN[1]:
+    tall = float(np.ptp(shapes.vertices @ turn.T, axis=0)[1])
+    if shapes.metres is not None and (
+        _SPAN[0] <= height * shapes.metres <= _SPAN[1] or _PERSON[0] <= tall * shapes.metres <= _PERSON[1]
+    ):
         return (
             shapes.metres,
             "" if shapes.metres == 1 else f"read in units of {shapes.metres:g} m, as it says",
