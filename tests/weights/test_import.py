@@ -245,6 +245,14 @@ def archived(pickled: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def encrypted(content: bytes) -> bytes:
+    """An archive that says so of its first record."""
+    changed = bytearray(content)
+    changed[content.index(b"PK\x03\x04") + 6] |= 1
+    changed[content.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(changed)
+
+
 def test_damaged_and_swollen_files(small_set: WeightSet, tmp_path: Path) -> None:
     good = saved(tensors())
     legacy = saved(tensors(), _use_new_zipfile_serialization=False)
@@ -256,6 +264,7 @@ def test_damaged_and_swollen_files(small_set: WeightSet, tmp_path: Path) -> None
             b"text",
             good[: len(good) // 2],
             good[:-30],
+            encrypted(good),
             legacy[: len(legacy) // 2],
         ],
         "unpack to more than it holds": [

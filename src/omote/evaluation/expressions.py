@@ -170,34 +170,33 @@ class RigPictures:
         if not groups:
             what = f"none of the {len(rig.space)} controls has an ARKit name"
             raise InputError(what, where=rig.name, remedy="Map them first: omote rig map.")
-        jaws = groups.get("jawOpen", [])
-        rest = np.array(rig.space.neutral, np.float32)
-        shown, without = np.tile(rest, (len(groups), 1)), np.tile(rest, (len(groups), 1))
-        beside: list[str | None] = [None] * len(groups)
-        for row, (arkit, names) in enumerate(groups.items()):
-            if arkit in NEEDS_JAW and jaws:
-                opened = [rig.space.index(jaw) for jaw in jaws]
-                shown[row, opened] = without[row, opened] = NEEDS_JAW[arkit]
-                beside[row] = "jawOpen"
-            for name in names:
-                shown[row, rig.space.index(name)] = rig.space.high[rig.space.index(name)]
         who = torch.zeros(1, len(rig.identity_space))
-        with torch.no_grad():
-            heads, others, (self._rest,) = (
-                [rig(torch.from_numpy(row[None]), who)[0].numpy() for row in rows]
-                for rows in (shown, without, rest[None])
-            )
-        far = [np.linalg.norm(head - other, axis=1) for head, other in zip(heads, others, strict=True)]
-        found = [row for row in range(len(groups)) if far[row].max() > _STILL]
-        moved = np.max([far[row] for row in found], axis=0, initial=0) > _MOVED
-        face = self._rest[moved] if moved.any() else self._rest
+
+        def posed(controls: Floats) -> Floats:
+            with torch.no_grad():
+                head: Floats = rig(torch.from_numpy(controls[None]), who)[0].numpy()
+            return head
+
+        rest = np.array(rig.space.neutral, np.float32)
+        jaws = [rig.space.index(name) for name in groups.get("jawOpen", ())]
+        self._rest = posed(rest)
+        self._shown: list[tuple[str, str, Floats, str | None]] = []
+        moved, known = np.zeros(len(self._rest)), set()
+        for arkit, names in groups.items():
+            base, beside = rest.copy(), None
+            if arkit in NEEDS_JAW and jaws:
+                base[jaws], beside = NEEDS_JAW[arkit], "jawOpen"
+            full = base.copy()
+            for name in names:
+                full[rig.space.index(name)] = rig.space.high[rig.space.index(name)]
+            head = posed(full)
+            far = np.linalg.norm(head - (posed(base) if beside else self._rest), axis=1)
+            if far.max() > _STILL:
+                self._shown.append((names[0], arkit, head, beside))
+                moved = np.maximum(moved, far)
+                known.update(names)
+        face = self._rest[moved > _MOVED] if (moved > _MOVED).any() else self._rest
         self._centre = (face.min(0) + face.max(0)) / 2
-        self._shown = [
-            (names[0], arkit, heads[row], beside[row])
-            for row, (arkit, names) in enumerate(groups.items())
-            if row in found
-        ]
-        known = {name for row in found for name in list(groups.values())[row]}
         self.left_out = tuple(name for name in rig.space.names if name not in known)
         """Controls without an ARKit name, or that move nothing."""
 

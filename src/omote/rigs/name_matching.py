@@ -79,7 +79,7 @@ def match_names(names: Sequence[str], to: ControlSpace) -> Matching:
     left and right half, say) share it in equal weights; one control for both sides feeds both. Two different words for
     one target are ambiguous: the first has it.
     """
-    bare = dict(zip(names, _bare(names), strict=True))
+    bare = dict(zip(names, bare_names(names), strict=True))
     candidates = {name: _candidates(bare[name], to) for name in names}
     rest = tuple(name for name in names if _word(bare[name]) in name_tables.REST)
     rows: dict[str, Row] = {}
@@ -115,17 +115,9 @@ def match_names(names: Sequence[str], to: ControlSpace) -> Matching:
     return Matching(_shared(rows, how), how, unmatched, ambiguous, rest)
 
 
-def bare_names(names: Sequence[str]) -> list[str]:
-    """The names of a rig without what says nothing: namespaces, numbers, and what most begin or end with.
-
-    Only what makes more of them known as ARKit's or as FACS controls is taken off.
-    """
-    return _bare(names)
-
-
 def same_name(name: str, space: ControlSpace) -> str | None:
     """The control of ``space`` of that name but for a namespace, case, separators and how the side is written."""
-    found = _exact(_bare([name])[0], space)
+    found = _exact(bare_names([name])[0], space)
     return found[0] if len(found) == 1 else None
 
 
@@ -338,8 +330,11 @@ def _word(name: str) -> str:
     return _SEPARATORS.sub("", name).lower()
 
 
-def _bare(names: Sequence[str]) -> list[str]:
-    """The names without a namespace, and without numbers and what most begin or end with if more are known so."""
+def bare_names(names: Sequence[str]) -> list[str]:
+    """The names of a rig without what says nothing: namespaces, numbers, and what most begin or end with.
+
+    Numbers, beginnings and endings are taken off only where more names are then ARKit's or FACS controls.
+    """
     originals = [_COPY.sub("", name) or name for name in names]
     # A copy beside its original is another shape; the only one of its name is that shape.
     plain = [

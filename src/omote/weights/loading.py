@@ -20,7 +20,6 @@ _MOST_PICKLE = 64 << 20  # bytes: names, shapes and small values; weights are in
 _MOST_REPEATED = 16 << 20  # characters of text that is told once and named again
 _OLD_PICKLES = 5
 """How many pickles a checkpoint of the old format begins with."""
-_NOT_WHAT_IT_HOLDS = "the archive would unpack to more than it holds, which no checkpoint does: not loaded"
 
 
 def load_safetensors(path: str | Path) -> dict[str, torch.Tensor]:
@@ -109,7 +108,7 @@ def _check_archive(path: Path) -> None:
                 with archive.open(record) as content:
                     if _swells(content):
                         raise _unsafe(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError) as error:  # RuntimeError: it is encrypted
         raise WeightsError(
             f"the checkpoint is damaged or not a PyTorch file ({_short(error)})",
             where=path,
@@ -118,7 +117,8 @@ def _check_archive(path: Path) -> None:
 
 
 def _unsafe(path: Path) -> WeightsError:
-    return WeightsError(_NOT_WHAT_IT_HOLDS, where=path, remedy="Get it from its official address.")
+    what = "the archive would unpack to more than it holds, which no checkpoint does: not loaded"
+    return WeightsError(what, where=path, remedy="Get it from its official address.")
 
 
 def _swells(stream: IO[bytes]) -> bool:
