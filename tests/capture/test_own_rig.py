@@ -18,14 +18,14 @@ from tests.rigs.rig_files import SOME_CONTROLS, embedded_head, little_glb, write
 import omote
 from omote import export
 from omote.capture import inverter
+from omote.capture.faced_rig import open_faced_rig
 from omote.capture.mesh_landmarks import rig_landmarks
 from omote.capture.observation import Observation, Pose, rotation_matrix
 from omote.capture.pipeline import capture_file
 from omote.capture.rig_pose import RigPose
 from omote.cli import main
-from omote.commands.work import _rig_digest
 from omote.controls import FACS102
-from omote.errors import InputError, WeightsError
+from omote.errors import InputError, NoFaceError, WeightsError
 from omote.export.rig_take import ANIMATION
 from omote.export.shapes_glb import write_shapes_glb
 from omote.media import VideoWriter, read_image, write_image
@@ -34,7 +34,7 @@ from omote.performance import Performance
 from omote.render import render_mesh
 from omote.rigs.facs import load_rig
 from omote.rigs.gltf_data import GltfFile
-from omote.rigs.open import open_rig
+from omote.rigs.open import open_blendshapes, open_rig, sha256_of_rig
 from omote.rigs.protocol import Rig
 
 Pixels = NDArray[np.uint8]
@@ -95,6 +95,33 @@ def picture(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _forget_networks() -> Iterator[None]:
     yield
     inverter.load_inverter.cache_clear()
+
+
+@pytest.mark.parametrize("axes", ["+z-y", "+x+y"])
+def test_a_rig_whose_file_stands_otherwise_is_turned_to_its_face(
+    photo: Path, axes: str, tmp_path: Path
+) -> None:
+    shapes = embedded_head(np.zeros(len(load_rig().identity_space)))
+    rows = {"+z-y": [[1, 0, 0], [0, 0, 1], [0, -1, 0]], "+x+y": [[0, 0, 1], [1, 0, 0], [0, 1, 0]]}[axes]
+    to_file = np.array(rows, np.float32)  # rows: the file's axes of x, up and forward; points @ rows
+    lying = replace(
+        shapes,
+        vertices=shapes.vertices @ to_file,
+        shapes=tuple(replace(shape, delta=shape.delta @ to_file) for shape in shapes.shapes),
+    )
+    write_shapes_glb(lying, tmp_path / "lying.glb")
+    write_shapes_glb(shapes, tmp_path / "upright.glb")
+    rig, found = open_faced_rig(tmp_path / "lying.glb")
+    assert found == axes
+    upright = open_blendshapes(tmp_path / "upright.glb")
+    np.testing.assert_allclose(rig.neutral.numpy(), upright.neutral.numpy(), atol=1e-5)  # type: ignore[attr-defined]
+    assert rig.landmarks is not None
+    assert float(np.median(rig.landmarks.weight)) > 0.8
+
+
+def test_a_rig_without_a_face_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(NoFaceError, match=r"little\.glb: no face was found.*human face"):
+        open_faced_rig(write_glb_file(tmp_path / "little.glb", little_glb()))
 
 
 @pytest.mark.parametrize("turn", [(0.0, 0.0, 0.0), (0.2, -0.5, 0.1), (-0.3, 0.6, 0.4)])
@@ -275,16 +302,16 @@ def test_own_controls_go_on_to_other_formats(
 
 def test_a_changed_rig_is_captured_again(hero: Path, tmp_path: Path) -> None:
     folder = write_obj_folder(tmp_path / "shapes")
-    before = _rig_digest(folder)
-    assert _rig_digest(folder) == before
+    before = sha256_of_rig(folder)
+    assert sha256_of_rig(folder) == before
     shape = sorted(folder.glob("*.obj"))[0]
     shape.write_text(shape.read_text() + "\n# sculpted\n")
-    assert _rig_digest(folder) != before
+    assert sha256_of_rig(folder) != before
     copy = tmp_path / "copy.glb"
     copy.write_bytes(hero.read_bytes())
-    assert _rig_digest(copy) == _rig_digest(hero)
+    assert sha256_of_rig(copy) == sha256_of_rig(hero)
     copy.write_bytes(hero.read_bytes() + b"\0")
-    assert _rig_digest(copy) != _rig_digest(hero)
+    assert sha256_of_rig(copy) != sha256_of_rig(hero)
 
 
 def test_training_and_measuring_find_the_landmarks(

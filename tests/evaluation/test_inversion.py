@@ -218,6 +218,8 @@ def test_held_out_samples_are_in_no_training_set_of_the_same_number(
         (["FILE", "--samples", "0"], "--samples"),
         (["FILE", "--seed", "-1"], "--seed"),
         (["--rig", "PICTURES", "--data", "shards"], "--data: goes with the rig"),
+        (["--rig", "PICTURES", "--axes", "+z-y"], "--axes: +z-y: pictures have none"),
+        (["FILE", "--quick", "--unit", "cm"], "--unit: cm: the embedded head has its own"),
         (["FILE", "--quick", "--compare", "twin"], "NAME=FILE"),
         (["FILE", "--quick", "--data", "nowhere"], "nowhere"),
     ],

@@ -50,12 +50,10 @@ def load_inverter(path: Path | None = None, rig: str = EMBEDDED) -> Inverter:
     if path is None:
         remedy = f"Train one (omote train inversion --rig {rig}) and give it with --weights."
         raise InputError("the network that ships is for the embedded head", where=rig, remedy=remedy)
-    from omote.capture.mesh_landmarks import rig_landmarks
-    from omote.rigs.open import open_rig
+    from omote.capture.faced_rig import open_faced_rig
 
-    own = open_rig(rig)
     try:
-        rig_landmarks(own)
+        own, _ = open_faced_rig(rig)
     except NoFaceError as error:  # the rig's, not that of the picture
         raise InputError(error.what, where=rig, remedy=error.remedy) from error
     return Inverter(path, own)

@@ -89,6 +89,7 @@ def load_scan(path: str | Path) -> Scan:
 
     Raises:
         InputError: missing, too large, damaged, without triangles, or with vertices that are not finite.
+        FormatError: a .glb that is compressed, or needs extensions that are not read.
     """
     path = check_readable(path)
     if not is_scan(path):
@@ -137,6 +138,10 @@ def _meshes(path: Path) -> list[Any]:
     except MemoryError as error:
         raise InputError("there is not enough memory to read it", where=path) from error
     except Exception as error:  # readers of hostile files raise anything
+        if path.suffix.lower() == ".glb":
+            from omote.rigs.gltf_data import GltfFile
+
+            GltfFile(path)  # knows better why: compressed, or made with extensions that are not read
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(
             f"the scan is damaged or of an unknown kind ({reason})",

@@ -109,7 +109,7 @@ def front_camera(side: int = SIDE) -> Camera:
 
 
 def _front_view(scan: Scan, detector: FaceDetector, side: int) -> ScanView:
-    to_head = _find_face(scan, detector)
+    to_head = find_face(scan, detector)
     camera = front_camera(side)
     for _ in range(2):  # what is seen from the front is more exact than what was found first
         to_camera = _before_camera(to_head)
@@ -215,8 +215,12 @@ def _before_camera(to_head: Similarity) -> Similarity:
 # ---- where the face is -----------------------------------------------------------------------------------------------
 
 
-def _find_face(scan: Scan, detector: FaceDetector) -> Similarity:
-    """File coordinates to head space.
+def find_face(scan: Scan, detector: FaceDetector) -> Similarity:
+    """File coordinates to head space: the scan is rendered from 24 sides, and the best face found counts.
+
+    Args:
+        scan: of any unit and axes.
+        detector: for images.
 
     Raises:
         NoFaceError: no side shows a face.

@@ -13,7 +13,7 @@ import tyro
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
 from omote.commands.rig_inspect import Axes, Unit
-from omote.commands.rig_landmarks import with_landmarks
+from omote.commands.rig_landmarks import open_with_landmarks
 from omote.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,12 +99,23 @@ class EvalInversionArgs:
         path = self.checkpoint or shipped_weights()
         made_for = read_description(path)[0]
         pictures = is_pictures(self.rig)
+        if pictures or self.rig == "facs":
+            self._refuse_reading("pictures have none" if pictures else "the embedded head has its own")
         rig = None
         if not pictures:
             rig = open_rig(self.rig, unit=self.unit, axes=self.axes, mapping=self.mapping)
         if rig is None or (rig.name, tuple(rig.space.names)) != (made_for.rig, made_for.controls):
             return self._expressions(path, rig)
-        return self._measure(path, with_landmarks(rig, quiet=self.json))
+        rig, _ = open_with_landmarks(
+            self.rig, quiet=self.json, unit=self.unit, axes=self.axes, mapping=self.mapping
+        )
+        return self._measure(path, rig)
+
+    def _refuse_reading(self, why: str) -> None:
+        """Refuse the options that say how a rig's file is read."""
+        for name, given in (("unit", self.unit), ("axes", self.axes), ("mapping", self.mapping)):
+            if given not in ("auto", None):
+                raise InputError(f"{given}: {why}", where=f"--{name}", remedy="Leave it out.")
 
     def _measure(self, path: Path, rig: Rig) -> int:
         from omote.evaluation.inversion import evaluate

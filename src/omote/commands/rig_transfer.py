@@ -10,6 +10,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
+from omote.commands.rig_landmarks import open_with_landmarks
 from omote.errors import FormatError, InputError
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class RigTransferArgs:
         from omote.rigs.open import open_rig
 
         progress("reading", 0, 1)
-        rig = open_rig(self.source)
+        by_face = self.landmarks is None and not self.same_topology
+        rig = open_with_landmarks(self.source, quiet=self.json)[0] if by_face else open_rig(self.source)
         neutral, faces = neutral_of(rig), rig.faces.numpy()
         if self.same_topology:
 

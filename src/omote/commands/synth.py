@@ -12,7 +12,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag
-from omote.commands.rig_landmarks import with_landmarks
+from omote.commands.rig_landmarks import open_with_landmarks
 from omote.errors import OmoteError
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ class SynthArgs:
         """Render what is missing; return 0, or the exit code of the first shard that failed."""
         from omote.commands import batch
         from omote.media import write_image
-        from omote.rigs.open import open_rig
+        from omote.media.paths import sweep
+        from omote.rigs.open import sha256_of_rig
         from omote.training.datasets.contact_sheet import dataset_sheet
-        from omote.training.datasets.shards import write_info
+        from omote.training.datasets.shards import is_whole, write_info
         from omote.training.datasets.synthetic import SynthOptions
 
         began = time.monotonic()
@@ -81,11 +82,13 @@ class SynthArgs:
             per_shard=self.per_shard,
             vertices=self.vertices,
         )
-        info = options.describe(with_landmarks(open_rig(self.rig), quiet=self.json))
+        rig, axes = open_with_landmarks(self.rig, quiet=self.json)
+        info = options.describe(rig, sha256_of_rig(self.rig))
         write_info(self.output, info)
+        sweep(self.output)
         names = info.shard_names()
-        missing = [k for k, name in enumerate(names) if not (self.output / name).exists()]
-        tasks = [Shard(self.rig, options, self.output, number) for number in missing]
+        missing = [k for k, name in enumerate(names) if not is_whole(self.output / name)]
+        tasks = [Shard(self.rig, axes, options, self.output, number) for number in missing]
         made, failed = 0, None
         with console.progress_bar(quiet=self.json) as progress:
             bar = progress.add_task("samples", total=len(missing) * self.per_shard)
@@ -124,19 +127,18 @@ class SynthArgs:
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard to render: the rig, the options and folder of the data set, and which."""
+    """One shard to render: the rig and its axes, the options and folder of the data set, and which."""
 
     rig: str
+    axes: str
     options: SynthOptions
     folder: Path
     number: int
 
 
 @lru_cache(maxsize=1)
-def _rig(source: str) -> Rig:
-    from omote.rigs.open import open_rig
-
-    return with_landmarks(open_rig(source), quiet=True)  # crops of the face need them
+def _rig(source: str, axes: str) -> Rig:
+    return open_with_landmarks(source, axes=axes, quiet=True)[0]  # crops of the face need them
 
 
 def render_shard(task: Shard, report: Report) -> dict[str, Any]:
@@ -147,7 +149,7 @@ def render_shard(task: Shard, report: Report) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     try:
-        made = make_shard(_rig(task.rig), task.options, task.folder, task.number, report)
+        made = make_shard(_rig(task.rig, task.axes), task.options, task.folder, task.number, report)
     except OmoteError as error:
         return {"made": 0, "error": str(error), "exit_code": error.exit_code}
     return {"made": made, "error": None, "exit_code": 0}

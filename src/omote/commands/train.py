@@ -10,7 +10,7 @@ import tyro
 
 from omote.commands import console
 from omote.commands.console import QUIET, Flag, subcommand
-from omote.commands.rig_landmarks import with_landmarks
+from omote.commands.rig_landmarks import open_with_landmarks
 from omote.commands.train_liveportrait import TrainClipsArgs, TrainLivePortraitArgs
 from omote.commands.train_options import TrainingArgs, option
 from omote.commands.train_progress import SHOWN, Progress, span
@@ -112,13 +112,12 @@ class TrainInversionArgs:
     def run(self) -> int:
         """Train; return 0."""
         from omote.models.processor import keep_memory
-        from omote.rigs.open import open_rig
         from omote.training.inversion import load_checkpoint, make_net, train_inversion
 
         keep_memory()
         if not self.data:
             raise InputError("no data", where="--data", remedy="Make some: omote synth -o shards")
-        rig = with_landmarks(open_rig(self.rig), quiet=self.training.json)
+        rig, _ = open_with_landmarks(self.rig, quiet=self.training.json)
         engine = self._engine()
         options = self._options()
         if self.init is not None:

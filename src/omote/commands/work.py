@@ -134,7 +134,9 @@ def marker(task: Task, faces: int) -> dict[str, Any]:
     if task.normals is not None:
         said["normals"] = _digest(task.normals)
     if task.rig != EMBEDDED:
-        said["rig"] = _rig_digest(Path(task.rig))
+        from omote.rigs.open import sha256_of_rig
+
+        said["rig"] = sha256_of_rig(task.rig)
     return {"face": task.face, "smooth": task.smooth, "faces": faces, "texture": task.texture, **said}
 
 
@@ -143,16 +145,6 @@ def _digest(path: Path) -> str | None:
     from omote.media.paths import sha256_of
 
     return sha256_of(path) if path.is_file() else None
-
-
-def _rig_digest(path: Path) -> str:
-    """What tells a rig from a changed one: the bytes of its file; names, sizes and times of the files of a folder."""
-    import hashlib
-
-    beside = sorted(path.iterdir()) if path.is_dir() else sorted(path.parent.glob("*.bin"))
-    beside = beside if path.is_dir() or path.suffix.lower() == ".gltf" else []
-    facts = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in beside]
-    return hashlib.sha256(repr((_digest(path), facts)).encode()).hexdigest()
 
 
 def export_missing(task: Task, index: int, take: Performance, *, fresh: bool) -> list[Path]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,6 +50,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
 )
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_UNFINISHED = re.compile(r"\.omote-(\d+)-[0-9a-f]{8}\b")  # see `prepare_target`
+_STALE_S = 60.0
 _QUICKTIME_ATOMS = frozenset({b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"})
 
 
@@ -279,6 +282,31 @@ def commit(temporary: Path, target: Path) -> None:
         raise OutputError("nothing was written", where=target) from None
     except OSError as error:
         raise output_error(target, error) from error
+
+
+def sweep(folder: PathLike) -> None:
+    """Remove what killed processes left unfinished in a folder.
+
+    Only files whose process is gone and which nobody wrote to for a minute: another machine may share the folder.
+    """
+    for path in Path(folder).glob(".omote-*"):
+        owner = _UNFINISHED.match(path.name)
+        with suppress(OSError):
+            if owner and time.time() - path.stat().st_mtime > _STALE_S and not _runs(int(owner[1])):
+                path.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number may be there."""
+    if os.name == "nt":  # where signal 0 ends processes
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's
+    return True
 
 
 def discard(temporary: Path) -> None:

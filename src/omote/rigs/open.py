@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,36 @@ def open_blendshapes(
         if mapping is None:
             raise
         raise FormatError(error.what, where=mapping, remedy=error.remedy) from None
+
+
+def sha256_of_rig(source: str | Path) -> str:
+    """The sha256 of the files of a rig, hexadecimal; empty for the embedded one.
+
+    Layers that a .usd names are not followed.
+
+    Args:
+        source: see `open_rig`.
+
+    Raises:
+        InputError, FormatError: a file cannot be read.
+    """
+    from omote.media.paths import sha256_of
+
+    if str(source) == "facs":
+        return ""
+    path = Path(source)
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".obj" and file.is_file())
+        parts = [f"{file.name} {sha256_of(file)}" for file in files]
+    elif path.suffix.lower() == ".gltf":
+        from omote.rigs.gltf_data import GltfFile
+
+        gltf = GltfFile(path)
+        buffers = [gltf.buffer(index) for index in range(len(gltf.tree.get("buffers", [])))]
+        parts = [sha256_of(path), *(hashlib.sha256(buffer).hexdigest() for buffer in buffers)]
+    else:
+        return sha256_of(path)
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_shapes(path: Path) -> ShapeSet:

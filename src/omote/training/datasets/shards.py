@@ -29,6 +29,7 @@ class DatasetInfo:
         per_shard: samples in each shard but the last; normals: "camera" or "tangent".
         identities: how many heads there are; 0: each sample has its own.
         vertices: whether the vertices of each sample are stored.
+        rig_sha256: of the rig's files (`omote.rigs.open.sha256_of_rig`); empty for the embedded one.
     """
 
     rig: str
@@ -43,6 +44,7 @@ class DatasetInfo:
     normals: str
     identities: int
     vertices: bool
+    rig_sha256: str = ""
 
     def shard_names(self) -> list[str]:
         """Names of all shards, in order."""
@@ -61,9 +63,11 @@ def write_info(folder: Path, info: DatasetInfo) -> None:
         differs = [name for name, value in asdict(info).items() if getattr(there, name) != value]
         if differs:
             old, new = getattr(there, differs[0]), getattr(info, differs[0])
-            short = "" if len(str(old)) > 40 else f" ({old}, now {new})"
+            what = f"other {differs[0]}" if len(str(old)) > 40 else f"other {differs[0]} ({old}, now {new})"
+            if differs[0] == "rig_sha256":
+                what = f"an older or newer '{info.rig}': the rig's file is not what it was"
             raise OutputError(
-                f"already holds a data set with other {differs[0]}{short}",
+                f"already holds a data set with {what}",
                 where=str(folder),
                 remedy="Choose another folder, or delete this one.",
             )
@@ -89,6 +93,23 @@ def read_info(folder: Path) -> DatasetInfo:
         return DatasetInfo(**fields)
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"is not a description of a data set: {error}", where=str(path)) from None
+
+
+def is_whole(shard: Path) -> bool:
+    """Whether a shard is there from its first header to the zeros that end every tar file."""
+    try:
+        with shard.open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            if size < tarfile.RECORDSIZE or size % tarfile.RECORDSIZE:
+                return False
+            file.seek(-2 * tarfile.BLOCKSIZE, io.SEEK_END)
+            if file.read().strip(b"\0"):
+                return False
+            file.seek(0)
+            tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "strict")
+            return True
+    except (OSError, ValueError, tarfile.TarError):
+        return False
 
 
 def complete_shards(folder: Path) -> list[Path]:

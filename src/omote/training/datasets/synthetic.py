@@ -24,7 +24,7 @@ from omote.rigs.surface_points import CENTRE, SPAN, average_head
 from omote.training.datasets import looks
 from omote.training.datasets.expressions import RECIPES, Expression, sample_expression
 from omote.training.datasets.shapes import other_hand, seen_faces
-from omote.training.datasets.shards import DatasetInfo, array_bytes, write_shard
+from omote.training.datasets.shards import DatasetInfo, array_bytes, is_whole, write_shard
 
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
@@ -75,8 +75,13 @@ class SynthOptions:
             if not good:
                 raise InputError(f"{what} is not possible", where="synth", remedy=remedy)
 
-    def describe(self, rig: Rig) -> DatasetInfo:
-        """What ``dataset.json`` says."""
+    def describe(self, rig: Rig, rig_sha256: str = "") -> DatasetInfo:
+        """What ``dataset.json`` says.
+
+        Args:
+            rig: what is rendered.
+            rig_sha256: see `DatasetInfo`.
+        """
         return DatasetInfo(
             rig=rig.name,
             space=rig.space.name,
@@ -90,6 +95,7 @@ class SynthOptions:
             normals=self.normals,
             identities=self.identities,
             vertices=self.vertices,
+            rig_sha256=rig_sha256,
         )
 
 
@@ -278,7 +284,7 @@ def _encoded(picture: Array, kind: str, quality: int = 0) -> bytes:
 
 
 def make_shard(rig: Rig, options: SynthOptions, folder: Path, number: int, on_sample: Any = None) -> int:
-    """Render shard ``number`` into ``folder``; a complete one is left as it is.
+    """Render shard ``number`` into ``folder``; a complete one is left as it is, one that was cut off is replaced.
 
     Args:
         rig: what is rendered.
@@ -295,7 +301,7 @@ def make_shard(rig: Rig, options: SynthOptions, folder: Path, number: int, on_sa
     """
     info = options.describe(rig)
     path = folder / info.shard_names()[number]
-    if path.exists():
+    if is_whole(path):
         return 0
     start = number * options.per_shard
     stop = min(options.count, start + options.per_shard)
