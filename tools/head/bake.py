@@ -88,9 +88,10 @@ def bake(identity_cache: Path | None) -> dict[str, np.ndarray]:
 
     if identity_cache is not None and identity_cache.exists():
         stored = np.load(identity_cache)
-        identity = Identity(
-            *(stored[k] for k in ("template", "basis", "mirror_sign", "explained")), float(stored["scale"])
+        template, basis, sign, explained = (
+            stored[k] for k in ("template", "basis", "mirror_sign", "explained")
         )
+        identity = Identity(template, basis, sign, explained, float(stored["scale"]))
     else:
         identity = build_identity(selected)
         if identity_cache is not None:
@@ -177,7 +178,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arrays = bake(arguments.identity_cache)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(arguments.output, **arrays)
+    np.savez_compressed(arguments.output, allow_pickle=False, **arrays)
     size = arguments.output.stat().st_size / 1e6
     print(
         f"{arguments.output}: {size:.2f} MB, {arrays['template'].shape[0]} vertices, {len(arrays['shape'])} shapes"

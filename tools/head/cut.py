@@ -33,7 +33,7 @@ EYE_VERTICES = {"L": slice(14598, 14670), "R": slice(14670, 14742)}
 
 def head_weight() -> np.ndarray:
     """(V,) skin weight of the head bone and everything that hangs on it (face bones, eyes, tongue, jaw)."""
-    trunk = (
+    trunk: tuple[str, ...] = (
         "neck",
         "spine",
         "root",

@@ -167,7 +167,7 @@ def snap(rig: FacsRig, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for candidate in np.unique(triangle[nearest[n]]):
             ids = rig.faces.numpy()[candidate]
             weights = _closest_barycentric(template[ids], point)
-            distance = np.linalg.norm(weights @ template[ids] - point)
+            distance = float(np.linalg.norm(weights @ template[ids] - point))
             if distance < least:
                 least, corners[n], barycentric[n] = distance, ids, weights
     return corners, barycentric
@@ -279,7 +279,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rig = load_rig()
     arrays = embed(rig, *tools_for(rig), arguments.seed)
-    np.savez_compressed(arguments.output, **arrays)
+    np.savez_compressed(arguments.output, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

@@ -262,11 +262,11 @@ def _combinations(s: Sculptor) -> None:
                 ((f"lip_roll_in_{name}_{side}", 1.0), (f"lip_press_{name}_{side}", 1.0)),
             )
         # Pressed lips meet instead of passing through each other.
-        press = {
+        pressed = {
             half: s.delta(f"lip_press_{half}_L") + s.delta(f"lip_press_{half}_R")
             for half in ("upper", "lower")
         }
-        apart = separation(s.template, press["upper"] + press["lower"], s.selected)
+        apart = separation(s.template, pressed["upper"] + pressed["lower"], s.selected)
         soft = ~(s.parts["teeth_upper"] | s.parts["teeth_lower"])
         s.add(
             f"lips_meet_{side}",

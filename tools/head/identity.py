@@ -86,8 +86,8 @@ def _local_pairs() -> list[tuple[str, str | None]]:
                 positive, negative = opposites[f"positive-{side}"], opposites[f"negative-{side}"]
                 if positive and negative:
                     pairs.append((f"{folder}/{positive}", f"{folder}/{negative}"))
-    folder = mh.data_folder() / "mpfb2/targets/asym"
-    asym = sorted(p.name.split(".")[0] for p in folder.glob("asym-*-l.target.gz"))
+    lopsided = mh.data_folder() / "mpfb2/targets/asym"
+    asym = sorted(p.name.split(".")[0] for p in lopsided.glob("asym-*-l.target.gz"))
     pairs += [(f"asym/{name}", f"asym/{name[:-1]}r") for name in asym]
     return [p for p in dict.fromkeys(pairs) if not _SKIP.search(p[0])]
 

@@ -30,7 +30,8 @@ import torch
 from omote.errors import InputError
 from omote.models.inversion import InversionNet, load_checkpoint, save_checkpoint
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
-from omote.models.inversion.mesh import CONTROL_SPREAD, POSE, Belief
+from omote.models.inversion.mesh import CONTROL_SPREAD, POSE, Belief, MeshReader
+from omote.models.inversion.unwrapped import UnwrappedReader
 from omote.models.processor import keep_memory
 from omote.rigs.open import open_rig
 from omote.training.datasets.crops import CropStore
@@ -85,16 +86,28 @@ def mapped(path: Path) -> np.ndarray:
 @torch.inference_mode()
 def unwrap(net: InversionNet, samples: list[dict[str, Any]]) -> Shard:
     """One batch of `stored`, without the eyes."""
-    mesh, batch = net.mesh, collate(samples)
+    (mesh, reader), batch = readers(net), collate(samples)
     with autocast():
         images = mesh.surfaces(batch)
         found = mesh(images, torch.zeros(len(samples), 0))[-1]
         belief = mesh.within(Belief(*(part.float() for part in found)))
-    seen = as_pixels(net.unwrapped.unwrap(mesh, images, belief))
-    framed = as_pixels(net.unwrapped.look_through(images, belief))
+    seen = as_pixels(reader.unwrap(mesh, images, belief))
+    framed = as_pixels(reader.look_through(images, belief))
     pose = torch.where(batch["pose"].isfinite(), batch["pose"], mesh.usual_pose)
     truth = mesh.units(Belief(batch["controls"], batch["identity"], pose))
     return {"seen": seen, "framed": framed, "state": mesh.units(belief).numpy(), "truth": truth.numpy()}
+
+
+def readers(net: InversionNet) -> tuple[MeshReader, UnwrappedReader]:
+    """Of a network that has both.
+
+    Raises:
+        InputError: it has not.
+    """
+    if net.mesh is None or net.unwrapped is None:
+        remedy = "Train one with omote train inversion --preset shipped."
+        raise InputError("it does not unwrap faces", where="--init", remedy=remedy)
+    return net.mesh, net.unwrapped
 
 
 def autocast() -> torch.autocast:
@@ -278,6 +291,7 @@ def main() -> None:
     torch.set_flush_denormal(True)
 
     net = load_checkpoint(options.init)
+    reader = readers(net)[1]
     rig = open_rig(net.config.rig)
     store = CropStore(net.config, rig, options.cache)
     options.store.mkdir(parents=True, exist_ok=True)
@@ -295,7 +309,7 @@ def main() -> None:
     feed = Feed(training, pictures, mirror_of(rig), options.seed)
     weight = precision(training, count)
     print(f"{len(feed.where)} samples", flush=True)
-    reader = net.unwrapped.to(memory_format=torch.channels_last).train()
+    reader.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     average = copy.deepcopy(reader)
     for name in options.frozen:
         reader.get_submodule(name).requires_grad_(False)
