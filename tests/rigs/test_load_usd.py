@@ -76,6 +76,51 @@ def test_unit_and_up_axis_of_the_stage_are_followed(tmp_path: Path) -> None:
     np.testing.assert_allclose(rig.neutral.numpy(), little_head()[0], atol=1e-6)
 
 
+def test_instances_stand_where_they_are_and_hidden_meshes_are_left_out(tmp_path: Path) -> None:
+    from pxr import UsdGeom
+
+    vertices, _ = little_head()
+    stage = write_usd(tmp_path / "head.usda")
+    for name, shift in (("left", 1.0), ("right", -1.0)):
+        eye = stage.DefinePrim(f"/eyes/{name}", "Xform")
+        eye.GetReferences().AddInternalReference("/person")
+        eye.SetInstanceable(True)
+        UsdGeom.Xformable(eye).AddTranslateOp().Set((shift, 0, 0))
+    mesh = UsdGeom.Mesh.Define(stage, "/hair")
+    mesh.CreatePointsAttr([(0, 0, 0), (1, 0, 0), (0, 1, 0)])
+    mesh.CreateFaceVertexCountsAttr([3])
+    mesh.CreateFaceVertexIndicesAttr([0, 1, 2])
+    mesh.MakeInvisible()
+    stage.Save()
+    shapes = read_usd(tmp_path / "head.usda")
+    places = [vertices + (shift, 0, 0) for shift in (0, 1, -1)]
+    np.testing.assert_allclose(shapes.vertices, np.concatenate(places), atol=1e-6)
+    assert shapes.notes == ("hair is hidden and was left out",)
+    for shape in shapes.shapes:
+        one = np.flatnonzero((little_shapes(vertices)[shape.name] != 0).any(axis=1))
+        assert shape.index.tolist() == [*one, *(one + len(vertices)), *(one + 2 * len(vertices))]
+    mesh.MakeVisible()
+    mesh.CreatePurposeAttr("proxy")
+    stage.Save()
+    assert len(read_usd(tmp_path / "head.usda").vertices) == 3 * len(vertices) + 3
+    UsdGeom.Imageable(stage.GetPrimAtPath("/person/head")).CreatePurposeAttr("render")
+    stage.Save()
+    assert len(read_usd(tmp_path / "head.usda").vertices) == 3 * len(vertices)
+
+
+def test_points_that_are_animated_alone_are_those_of_the_first_frame(tmp_path: Path) -> None:
+    from pxr import UsdGeom
+
+    stage = write_usd(tmp_path / "head.usda")
+    points = UsdGeom.Mesh(stage.GetPrimAtPath("/person/head")).GetPointsAttr()
+    rest = points.Get()
+    points.Clear()
+    points.Set(rest, 1.0)
+    points.Set([point * 2 for point in rest], 2.0)
+    stage.Save()
+    np.testing.assert_allclose(read_usd(tmp_path / "head.usda").vertices, little_head()[0], atol=1e-7)
+
+
 def test_no_point_indices_mean_all_points(tmp_path: Path) -> None:
     from pxr import UsdSkel
 

@@ -22,7 +22,9 @@ Array = npt.NDArray[Any]
 def read_usd(path: Path) -> ShapeSet:
     """The neutral and the shapes of a stage at its default time, in its own unit and axes, which are noted.
 
-    Transforms are applied. In-between shapes are left out and noted. Layers outside of the file's folder are refused.
+    Transforms are applied, instances read where they stand. In-between shapes and hidden meshes are left out and noted,
+    guides left out, and stand-ins where there is what they stand for. Points that are animated alone are those of the
+    first frame. Layers outside of the file's folder are refused.
 
     Raises:
         FormatError: malformed, without triangles, or shapes that do not fit their mesh.
@@ -55,9 +57,18 @@ def _read(path: Path) -> ShapeSet:
             raise FormatError(f"refers to {place}, outside of its folder", where=path, remedy=remedy)
     merged = _Merged(path)
     cache = UsdGeom.XformCache()
-    for prim in stage.Traverse():
-        if prim.IsA(UsdGeom.Mesh) and UsdGeom.Imageable(prim).ComputePurpose() != UsdGeom.Tokens.guide:
-            merged.add(prim, cache)
+    meshes = [prim for prim in stage.Traverse(Usd.TraverseInstanceProxies()) if prim.IsA(UsdGeom.Mesh)]
+    purposes = [UsdGeom.Imageable(mesh).ComputePurpose() for mesh in meshes]
+    unwanted = {UsdGeom.Tokens.guide} | (
+        {UsdGeom.Tokens.proxy} if UsdGeom.Tokens.render in purposes else set()
+    )
+    for mesh, purpose in zip(meshes, purposes, strict=True):
+        if purpose in unwanted:
+            continue
+        if UsdGeom.Imageable(mesh).ComputeVisibility() == UsdGeom.Tokens.invisible:
+            merged.notes.append(f"{mesh.GetName()} is hidden and was left out")
+            continue
+        merged.add(mesh, cache)
     if not merged.points:
         raise FormatError("holds no polygon mesh", where=path, remedy="Export the head as a mesh.")
     up = "+z" if UsdGeom.GetStageUpAxis(stage) == UsdGeom.Tokens.z else "+y"
@@ -98,9 +109,9 @@ class _Merged:
         from pxr import UsdGeom
 
         mesh = UsdGeom.Mesh(prim)
-        points = _array(mesh.GetPointsAttr().Get(), 3, np.float64)
-        counts = np.asarray(mesh.GetFaceVertexCountsAttr().Get() or [], np.int64)
-        corners = np.asarray(mesh.GetFaceVertexIndicesAttr().Get() or [], np.int64)
+        points = _array(_value(mesh.GetPointsAttr()), 3, np.float64)
+        counts = np.asarray(_value(mesh.GetFaceVertexCountsAttr()) or [], np.int64)
+        corners = np.asarray(_value(mesh.GetFaceVertexIndicesAttr()) or [], np.int64)
         if not len(points) or not len(corners):
             return
         where = f"{self.path}:{prim.GetPath()}"
@@ -196,6 +207,14 @@ class _Merged:
             index = np.concatenate([rows for rows, _ in pieces])
             made.append(Shape.of(name, np.concatenate([values for _, values in pieces]), index))
         return tuple(made)
+
+
+def _value(attribute: Any) -> Any:
+    """What an attribute is at the default time, else at its first time sample."""
+    from pxr import Usd
+
+    value = attribute.Get()
+    return attribute.Get(Usd.TimeCode.EarliestTime()) if value is None else value
 
 
 def _array(values: Any, width: int, dtype: type) -> Array:
