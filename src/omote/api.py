@@ -84,7 +84,8 @@ def animate(
             (png, jpg), or without a suffix a folder of PNG frames.
         options: ``progress``, a function of (what is being done, steps done, steps in all or None), and the attributes
             of `omote.animation.options.AnimateOptions`; with ``engine="liveportrait"`` also those of
-            `omote.drive.liveportrait.settings.LivePortraitOptions`.
+            `omote.drive.liveportrait.settings.LivePortraitOptions`, whose ``relative``, ``multiplier`` and ``longest``
+            are ``mode``, ``strength`` and ``size`` here.
 
     Returns:
         What was made: path, frames, fps, duration, size, ...

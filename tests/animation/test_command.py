@@ -61,8 +61,8 @@ def test_a_video_is_named_after_the_photo_and_the_driver(call: Call, photo: Path
     assert first.startswith("me.png: animated in ")
     assert first.endswith(" a second)")
     assert "(5 frames, " in first
-    assert second.strip() == "omote_output/me_talk.mp4"
-    assert (photo.parent / "omote_output" / "me_talk.mp4").stat().st_size > 1000
+    assert second.strip() == "omote_output/me_talk.v2.mp4"
+    assert (photo.parent / "omote_output" / "me_talk.v2.mp4").stat().st_size > 1000
     again = call("talk.v2.mp4")
     assert again.stdout.startswith("me.png: nothing to do, complete already (--overwrite makes it again)")
     assert "animated" in call("talk.v2.mp4", "--overwrite").stdout

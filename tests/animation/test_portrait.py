@@ -36,11 +36,12 @@ def engine(portraits: list[SourceRenderer]) -> list[SourceRenderer]:
 
 def test_a_photo_moves_at_the_times_of_its_driver(photo: Path, template: Path, tmp_path: Path) -> None:
     made = make(photo, template, tmp_path / "a.mp4")
-    assert (made.status, made.frames, made.size, made.faces) == ("animated", 6, (WIDTH, HEIGHT), 1)
+    even = (WIDTH, HEIGHT + 1)  # as videos must be
+    assert (made.status, made.frames, made.size, made.faces) == ("animated", 6, even, 1)
     assert made.held == ((2, 2),)
     assert [round(t, 2) for t, _ in open_video(made.path)] == [0.0, 0.04, 0.1, 0.14, 0.2, 0.24]
     again = make(photo, template, tmp_path / "a.mp4")
-    assert (again.status, again.held, again.size) == ("complete", ((2, 2),), (WIDTH, HEIGHT))
+    assert (again.status, again.held, again.size) == ("complete", ((2, 2),), even)
     assert make(photo, template, tmp_path / "a.mp4", smooth=0.1).status == "animated", "another request"
 
 
@@ -79,6 +80,9 @@ def test_sliders_need_no_driver(photo: Path, tmp_path: Path, engine: list[Source
     assert (eased.frames, sum(engine[-1].batches)) == (23, 23), "it comes, stays and goes"
     with pytest.raises(InputError, match="nothing drives the photo"):
         make(photo, None, tmp_path / "b.png")
+    strip = make(photo, None, tmp_path / "s.png", sliders=Sliders(smile=1), strip=4)
+    assert strip.size[0] > 4 * WIDTH, "the expression as it comes and goes"
+    assert make(photo, None, tmp_path / "t.png", sliders=Sliders(smile=1), time=0.6).frames == 1
 
 
 def test_a_source_video_keeps_its_rate_and_its_frames_without_a_face(clip: Path, tmp_path: Path) -> None:
@@ -111,7 +115,9 @@ def test_a_source_video_at_another_rate_shows_the_nearest_frames(
     assert sum(engine[-1].batches) == len(set(nearest) - {3, 4}), "each is drawn once"
 
 
-def test_a_source_video_is_made_smaller(clip: Path, template: Path, tmp_path: Path) -> None:
+def test_a_source_video_is_made_smaller(
+    clip: Path, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = make(clip, template, tmp_path / "a.mp4", size=48)
     assert (made.size, made.frames) == ((48, 32), 8)
     assert [level > 200 for level in levels(made.path)] == [n not in (3, 4) for n in range(8)]
@@ -122,6 +128,10 @@ def test_a_source_video_is_made_smaller(clip: Path, template: Path, tmp_path: Pa
         make(clip, template, tmp_path / "d.mp4", size=48, paste_back=False)
     official = make(clip, template, tmp_path / "e.mp4", size=48, compat="official")
     assert official.size == (48, 32)
+    monkeypatch.setattr("omote.animation.limits.LOOP_SIDE", 48)
+    assert make(clip, template, tmp_path / "f.gif", compat="official").size == (48, 32), (
+        "as any looping image"
+    )
 
 
 def test_a_photo_is_reduced_once_in_the_official_mode(photo: Path, template: Path, tmp_path: Path) -> None:
@@ -156,7 +166,7 @@ def test_networks_of_another_size_come_from_their_folder(
     save_nets(tmp_path / "mine", small_nets(input_size=64), {})
     made = make(photo, template, tmp_path / "a.png", weights=tmp_path / "mine", paste_back=False, frame=0)
     assert made.size == (128, 128)
-    assert make(photo, template, tmp_path / "b.mp4", weights=tmp_path / "mine").size == (WIDTH, HEIGHT)
+    assert make(photo, template, tmp_path / "b.mp4", weights=tmp_path / "mine").size == (WIDTH, HEIGHT + 1)
 
 
 def test_results_are_signed(photo: Path, template: Path, tmp_path: Path) -> None:
@@ -259,7 +269,7 @@ def test_random_weights_are_said_plainly(
     assert main([*words, "-o", str(tmp_path / "a.mp4"), "--no-credentials"]) == 0
     out, err = capsys.readouterr()
     assert "random weights: the result shows the machinery, not a face" in err
-    assert "no face in frames 2 of the result; they hold the motion before" in err
+    assert "no face for frames 2 of the result: the driver's motion is held there" in err
     assert "animated in" in out
     assert main([*words, "-o", str(tmp_path / "a.mp4"), "--no-credentials", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["held"] == [[2, 2]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -94,6 +97,17 @@ def test_a_stage_that_fails_leaves_what_was_there(name: str, tmp_path: Path) -> 
         write_image(place if place.suffix else place / "frame_000001.png", frame(1))
         raise KeyboardInterrupt
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_swept_up(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    for owner in (gone.pid, os.getpid()):
+        write_image(tmp_path / f".omote-{owner}-01234567" / "frame_000001.png", frame(1))
+        os.utime(tmp_path / f".omote-{owner}-01234567", (0, 0))
+    with staged(tmp_path / "a.png") as place:
+        write_image(place, frame(2))
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", f".omote-{os.getpid()}-01234567"}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -13,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from omote.animation.portrait_moments import _as_long_as
+from omote.animation.portrait_moments import _as_long_as, choose_moments
 from omote.drive.liveportrait import extraction
 from omote.drive.liveportrait.composition import neutral_expression
-from omote.drive.liveportrait.driving import DrivingTake, take_of_template
+from omote.drive.liveportrait.driving import DrivingTake, pick, take_of_template
 from omote.drive.liveportrait.framing import Faces
 from omote.drive.liveportrait.kalman import smooth
 from omote.drive.liveportrait.offsets import Mlps
@@ -24,6 +25,7 @@ from omote.drive.liveportrait.performing import Moved, Still, perform
 from omote.drive.liveportrait.pipeline import LivePortrait
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.sliders import Sliders
+from omote.drive.liveportrait.sources import VideoSource
 from omote.drive.liveportrait.template import Template
 from omote.drive.liveportrait.tracking import Followed
 from omote.errors import InputError
@@ -197,6 +199,10 @@ def test_options_without_effect_are_refused(
     [
         ({"relative": False, "reference": 3}, "--reference: has no effect on absolute motion"),
         ({"relative": False, "normalize_lip": True}, "--normalize-lip: has no effect on absolute motion"),
+        (
+            {"compat": "official", "relative": False, "normalize_lip": True},
+            "--normalize-lip: has no effect on",
+        ),
         ({"lip_ratio": 0.2, "sliders": Sliders(lip_ratio=0.6)}, "one of --lip-ratio and --slider"),
         ({"compat": "official", "silence": True, "hold_eyes": True}, "--hold-eyes: has no effect on edits"),
     ],
@@ -204,6 +210,36 @@ def test_options_without_effect_are_refused(
 def test_options_that_take_each_other_s_effect_are_refused(told: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         LivePortraitOptions(**told)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"sliders": {"smle": 1.0}}, "slider: there is none called 'smle'. Use pitch, "),
+        ({"sliders": {"smile": 9}}, "slider smile: got 9"),
+        ({"lip_ratio": "0.3"}, "--lip-ratio: '0.3' is no number"),
+        ({"batch": 2.5}, "--batch: 2.5 is no whole number"),
+        ({"multiplier": True}, "--multiplier: True is no number"),
+        ({"eye_retargeting": "no"}, "--eye-retargeting: 'no' is neither True nor False"),
+    ],
+)
+def test_values_of_another_type_are_refused(told: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LivePortraitOptions(**told)
+
+
+def test_sliders_may_be_a_mapping() -> None:
+    assert LivePortraitOptions(sliders={"smile": 1}).sliders == Sliders(smile=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("told", [{"hold_eyes": True}, {"observation_variance": 1e-3}])
+def test_what_is_for_source_videos_alone_is_refused_for_photos(
+    nets: LivePortraitNets, told: dict[str, Any]
+) -> None:
+    options = LivePortraitOptions(compat="official", **told)
+    one = still_of(1, 3, video=False)
+    with pytest.raises(InputError, match="the source is no video"):
+        LivePortrait(nets, options, SourceRenderer()).perform(one, None, np.zeros(1))
 
 
 def test_a_face_whose_driver_is_shorter_keeps_its_last_motion() -> None:
@@ -214,6 +250,21 @@ def test_a_face_whose_driver_is_shorter_keeps_its_last_motion() -> None:
     shorter = _as_long_as(Moved(draw, draw), 2)
     assert (len(shorter), len(shorter.source)) == (2, 2)
     assert torch.equal(_as_long_as(Moved(draw[:1], draw[:1]), 3).driving, draw[[0, 0, 0]])
+
+
+def test_faces_of_a_video_move_until_the_longest_driver_ends(nets: LivePortraitNets) -> None:
+    stills = (still_of(8, 1, video=True), still_of(8, 2, video=True))
+    source = VideoSource(Path("clip.mp4"), stills[0].times, stills, (), extractor=None)  # type: ignore[arg-type]
+    long, short = driver_of(6, 3), driver_of(3, 4)
+    engine = LivePortrait(nets, OFFICIAL, SourceRenderer())
+    job: Any = SimpleNamespace(options=SimpleNamespace(fps=None), kind="video", moving=True)
+    shown = choose_moments(job, engine, source, [long, short])
+    assert [len(one) for one in shown.moved] == [6, 6]
+    held = replace(short, motion=pick(short.motion, np.array([0, 1, 2, 2, 2, 2])), times=np.arange(6) / 25)
+    held = replace(held, eyes=held.eyes[[0, 1, 2, 2, 2, 2]], lip=held.lip[[0, 1, 2, 2, 2, 2]])  # type: ignore[index]
+    alone = engine.perform(stills[1], held, np.zeros(1))
+    assert torch.equal(shown.moved[1].source, stills[1].motion.points()[:6]), "the video goes on"
+    assert torch.equal(shown.moved[1].driving, alone.driving)
 
 
 # ---- from options to keypoints, written out from the published formulas ----

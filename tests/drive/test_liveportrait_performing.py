@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from omote.drive.liveportrait.composing import REACH, compose, eyes_apart, region_mask
+from omote.drive.liveportrait.composing import GROWTH, REACH, compose, eyes_apart, region_mask
 from omote.drive.liveportrait.composition import compose_image, neutral_expression
 from omote.drive.liveportrait.driving import DrivingTake, at_times, pick, take_of_template
 from omote.drive.liveportrait.offsets import Mlps, eye_offsets
@@ -87,6 +87,11 @@ def test_the_face_stays_in_its_crop_however_far_the_driver_moves() -> None:
     shift = (made.t - source.t)[:, 0]
     assert 0.9 * REACH < float(shift[1]) < REACH
     assert float(shift[2]) == pytest.approx(-0.05, abs=1e-4)
+    grown = replace(far, scale=source.scale * torch.tensor([[1.0], [3.0], [1.1]]))
+    for options in ({"strength": 5.0}, {"strength": 5.0, "relative": False}, {"relative": False}):
+        made = compose(source, grown, grown[:1], regions=EVERYTHING, **options)
+        assert float((made.t - source.t).abs().max()) < REACH
+        assert float((made.scale / source.scale).log().abs().max()) < GROWTH
 
 
 def test_exaggerated_heads_stay_rigid_where_the_published_factor_shears_them() -> None:
@@ -352,10 +357,34 @@ def test_a_take_is_interpolated_within_shots_and_held_at_its_end() -> None:
 
 
 def test_a_named_reference_keeps_its_moment_at_another_rate() -> None:
-    _, reference = at_moments(take(), np.arange(16) / 10, 25)
-    assert reference == 10
+    _, reference = at_moments(take(), np.arange(16) / 12.5, 24)
+    assert reference == 12
+    driver = take()
+    slow, reference = at_moments(driver, np.arange(4) / 2, 6)  # at none of the four moments
+    assert reference == "auto"
+    assert slow.rest is not None
+    assert torch.equal(slow.rest.motion.exp[0], driver.motion.exp[6])
+    found = np.ones(COUNT, bool)
+    found[13] = False
+    assert at_moments(take(found=found), np.arange(4) / 2, 12)[1] == "auto", "its neighbours do not matter"
     with pytest.raises(InputError, match="no frame 40"):
         at_moments(take(), TIMES, 40)
+
+
+def test_a_stored_frame_at_rest_is_for_auto_alone() -> None:
+    stored = replace(take(), rest=take(seed=8).rows(np.array([3])))
+    assert at_moments(stored, TIMES, "auto")[0].rest is not None
+    for named in ("first", "neutral", 7):
+        kept, reference = at_moments(stored, TIMES, named)
+        assert (kept.rest, reference) == (None, named)
+
+
+def test_a_single_frame_is_no_reference_for_itself() -> None:
+    still = replace(take().rows(np.array([3])), still=True)
+    assert at_moments(still, np.zeros(1), "neutral")[1] == "neutral"
+    for named in ("first", 0):
+        with pytest.raises(InputError, match="--reference: the driver is a single frame"):
+            at_moments(still, np.zeros(1), named)
 
 
 def test_a_reference_after_the_end_is_still_where_the_motion_starts() -> None:

@@ -6,6 +6,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,14 @@ def test_a_rate_that_is_not_whole_is_resampled(tmp_path: Path) -> None:
     assert again.fps == pytest.approx(30)
     assert again.duration == pytest.approx(take.duration, abs=1 / 30)
     np.testing.assert_array_equal(again.controls[0], take.controls[0])
+
+
+def test_a_frame_at_rest_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    whole, one = (template_of(read(saved(content(n), tmp_path / f"{n}.pkl"))) for n in (4, 1))
+    take = performance_of(replace(whole, rest=one), {})
+    with pytest.warns(UserWarning, match="the frame at rest is not kept"):
+        (path,) = write(take, tmp_path / "b.pkl")
+    assert template_of(read(path)).rest is None
 
 
 def test_no_rate_is_25_with_a_note(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ class Job:
             return [self.options.scripted]
         return [name_of(d) if isinstance(d, Performance) else Path(d).name for d in self.drivers]
 
+    @property
+    def moving(self) -> bool:
+        """Whether a movement is shown, or moments of one: then a single expression comes and goes."""
+        return self.kind != "still" or self.options.strip is not None or self.options.time is not None
+
     def facts(self) -> dict[str, Any]:
         """All that decides the result."""
         return {"omote": __version__, "inputs": self.digests, "files": self.weights, **self.options.facts()}

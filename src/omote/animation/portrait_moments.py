@@ -80,6 +80,11 @@ def choose_moments(
         moments = np.zeros(1)
     else:
         moments = _of_driver(job, longest, official=official)
+    if (
+        official and longest is not None
+    ):  # published: by number; a driver that ends before holds its last frame
+        frames = np.arange(len(longest))
+        takes = [take if take.still else take.rows(np.minimum(frames, len(take) - 1)) for take in takes]
     moved = [
         engine.perform(face, takes[index] if takes else None, moments)
         for index, face in enumerate(source.faces)
@@ -101,7 +106,7 @@ def choose_moments(
     shown = Shown(moved, moments, held, list(range(len(moments))), times)
     if video:
         shown = shown if official else _resampled(shown, job)
-    elif len(moments) == 1 and job.kind != "still":
+    elif len(moments) == 1 and job.moving:
         shown = _eased(shown, job)
     return _pick(shown, job) if job.kind == "still" else shown
 

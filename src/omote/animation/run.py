@@ -119,8 +119,7 @@ def _motions(job: Job, faces: Sequence[Captured], drivings: Sequence[Driving]) -
     """The motion of each face; for pictures only the frames that are shown."""
     options = replace(job.options, fps=rate_of(job, max(driving.take.fps for driving in drivings)))
     sources = [face.performance for face in faces]
-    moving = job.kind != "still" or options.strip is not None or options.time is not None
-    motions = motions_of(sources, drivings, options, eased=moving)
+    motions = motions_of(sources, drivings, options, eased=job.moving)
     if job.kind != "still":
         return motions
     if options.strip is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from omote.errors import InputError, OmoteError, OutputError
-from omote.media.paths import commit, output_error, prepare_target
+from omote.media.paths import commit, output_error, prepare_target, sweep, unfinished_name
 
 Picture = NDArray[np.uint8]
 
@@ -200,7 +199,8 @@ def staged(output: Path) -> Iterator[Path]:
     """
     folder = output.is_dir() or not output.suffix
     target = output.resolve() if folder else prepare_target(output)[0]
-    stage = target.with_name(f".omote-{os.getpid()}-{secrets.token_hex(4)}")
+    stage = unfinished_name(target)
+    sweep(target.parent)
     try:
         stage.mkdir(parents=True)
         made = stage / output.name
@@ -213,6 +213,7 @@ def staged(output: Path) -> Iterator[Path]:
                 frame.replace(target / frame.name)
         else:
             commit(made, target)
+        sweep(target.parent)
     except OmoteError as error:
         if error.where is None or stage not in (place := Path(error.where)).parents:
             raise

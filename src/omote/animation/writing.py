@@ -128,6 +128,8 @@ def _stream(
     progress: Progress,
 ) -> tuple[tuple[int, int], int]:
     total, (shift, file) = len(times), sound
+    from omote.media import VideoWriter
+
     progress("animating", 0, total)
     first = next(frames)
     size = (first[0].shape[1], first[0].shape[0])
@@ -137,6 +139,8 @@ def _stream(
             lambda picture, time: sink.write(picture, time + shift),
             lambda done: progress("animating", done, total),
         )
+    if isinstance(sink, VideoWriter):
+        size = sink.shown_size
     return size, count
 
 

@@ -216,7 +216,7 @@ def default_output(photo: Path, drivers: Sequence[Path], options: AnimateOptions
         name = re.sub(r"[^\w.-]+", "-", options.preset or options.emotion or options.scripted)
         name = name.strip("-.").lower()
     else:
-        name = "_".join(driver.name.split(".")[0] for driver in drivers) or "edited"
+        name = "_".join(driver.stem for driver in drivers) or "edited"
     one = any(value is not None for value in (options.frame, options.time, options.strip))
     still = all(classify(driver) == "image" for driver in drivers) and options.scripted is None
     still = still and classify(photo) == "image"
@@ -261,5 +261,6 @@ def _tell(photo: Path, made: Animated) -> None:
         console.note(f"omote: note: an interrupted run had drawn {made.resumed} pictures of faces before")
     if made.held:
         spans = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in made.held)
-        console.note(f"omote: note: no face in frames {spans} of the result; they hold the motion before")
+        what = "the driver's motion is held there, and a source without a face left as it is"
+        console.note(f"omote: note: no face for frames {spans} of the result: {what}")
     console.say(f"  {made.path}")

@@ -92,7 +92,7 @@ def write_template(performance: Performance, path: str | Path) -> list[Path]:
 
     It holds a whole number of frames a second: a take with another rate or uneven times is resampled, with a warning.
     Close ratios and canonical keypoints are left out where the take does not have them. A single frame is given 25
-    frames a second.
+    frames a second. A frame at rest beside the take is left out, with a warning.
 
     Raises:
         InputError: the take is not in IMPLICIT21. OutputError: cannot be written.
@@ -108,6 +108,9 @@ def write_template(performance: Performance, path: str | Path) -> list[Path]:
         warnings.warn(f"{path}: resampled from {told} to {fps}, as a template needs", stacklevel=2)
         performance = performance.resample(fps)
     template = template_of(performance)
+    if template.rest is not None:
+        what = "the frame at rest is not kept: others measure motion from the first frame"
+        warnings.warn(f"{path}: {what}", stacklevel=2)
     points = template.points()
     frames: list[dict[str, Any]] = []
     for index in range(len(template)):

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,7 +51,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
 )
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_UNFINISHED = re.compile(r"\.omote-(\d+)-[0-9a-f]{8}\b")  # see `prepare_target`
+_UNFINISHED = re.compile(r"\.omote-(\d+)-[0-9a-f]{8}\b")  # see `unfinished_name`
 _STALE_S = 60.0
 _QUICKTIME_ATOMS = frozenset({b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot"})
 
@@ -240,6 +241,11 @@ def output_error(path: PathLike, error: OSError) -> OutputError:
     return OutputError(f"cannot be written ({error.strerror or error})", where=path, remedy=remedy)
 
 
+def unfinished_name(target: Path, suffix: str = "") -> Path:
+    """A hidden name beside a target for what is not finished yet; see `sweep`."""
+    return target.with_name(f".omote-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
+
+
 def prepare_target(path: PathLike) -> tuple[Path, Path]:
     """The final path (links followed, folders made) and a hidden name beside it with the same suffix.
 
@@ -256,7 +262,7 @@ def prepare_target(path: PathLike) -> tuple[Path, Path]:
             os.lstat(target)  # says so if the name itself is impossible
         if target.exists() and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "the existing file is read-only")
-        temporary = target.with_name(f".omote-{os.getpid()}-{secrets.token_hex(4)}{target.suffix}")
+        temporary = unfinished_name(target, target.suffix)
         temporary.touch(
             exist_ok=False
         )  # says at once, before hours of work, that the folder cannot be written to
@@ -287,13 +293,14 @@ def commit(temporary: Path, target: Path) -> None:
 def sweep(folder: PathLike) -> None:
     """Remove what killed processes left unfinished in a folder.
 
-    Only files whose process is gone and which nobody wrote to for a minute: another machine may share the folder.
+    Only files and folders whose process is gone and which nobody wrote to for a minute: another machine may share the
+    folder.
     """
     for path in Path(folder).glob(".omote-*"):
         owner = _UNFINISHED.match(path.name)
         with suppress(OSError):
             if owner and time.time() - path.stat().st_mtime > _STALE_S and not _runs(int(owner[1])):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _runs(process: int) -> bool:

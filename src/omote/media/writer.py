@@ -104,6 +104,11 @@ class VideoWriter:
         else:
             self.abort()
 
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(width, height) px of the file's frames."""
+        return self.size if self.path.suffix.lower() == ".gif" else _even(self.size)
+
     def write(self, frame: NDArray[np.uint8], time_s: float | None = None) -> None:
         """Append a frame, (H, W, 3) uint8 RGB of ``size``.
 
@@ -185,6 +190,10 @@ class VideoWriter:
         raise error
 
 
+def _even(size: tuple[int, int]) -> tuple[int, int]:
+    return size[0] + size[0] % 2, size[1] + size[1] % 2
+
+
 class _Encoder:
     """H.264 or VP9 through FFmpeg, sound interleaved as the pictures advance."""
 
@@ -215,7 +224,7 @@ class _Encoder:
             }
         name = "libvpx-vp9" if codec == "webm" else "libx264"
         stream: Any = self.container.add_stream(name, rate=rate or 30, options=options)
-        stream.width, stream.height = size[0] + size[0] % 2, size[1] + size[1] % 2
+        stream.width, stream.height = _even(size)
         stream.pix_fmt = "yuv420p"
         self.time_base = 1 / rate if rate is not None else _CLOCK
         stream.codec_context.time_base = stream.time_base = self.time_base

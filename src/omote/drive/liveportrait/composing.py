@@ -80,9 +80,9 @@ def compose(
     if relative:
         change = gain * (driving.exp - reference.exp)
         turn = driving.rotation @ reference.rotation.mT
-        shift = _limited(driving.t - reference.t, REACH)
+        shift = driving.t - reference.t
         # Only networks that learned nothing give sizes that are not above 0.
-        growth = _limited((driving.scale / reference.scale).clamp(min=1e-2).log(), GROWTH)
+        growth = (driving.scale / reference.scale).clamp(min=1e-2).log()
     else:
         change = driving.exp - source.exp
         turn = driving.rotation @ source.rotation.mT
@@ -91,8 +91,8 @@ def compose(
     rotation, t, scale = source.rotation, source.t, source.scale
     if "pose" in regions:
         rotation = _part_of(turn, strength) @ source.rotation
-        t = source.t + strength * shift
-        scale = source.scale * (strength * growth).exp()
+        t = source.t + _limited(strength * shift, REACH)
+        scale = source.scale * _limited(strength * growth, GROWTH).exp()
     exp = source.exp + strength * torch.where(mask, change, 0.0)
     return Motion(source.kp, rotation, in_plane(t), scale, exp)
 

@@ -58,6 +58,19 @@ class DrivingTake:
         """(T,) seconds from its first frame."""
         return self.times - self.times[0]
 
+    def rows(self, frames: Array) -> DrivingTake:
+        """Some of its frames (N,), without cuts; the first of them is the moment 0."""
+        index = torch.from_numpy(np.asarray(frames, np.int64))
+        return replace(
+            self,
+            motion=pick(self.motion, frames),
+            times=self.times[frames] - self.times[frames[0]],
+            eyes=None if self.eyes is None else self.eyes[index],
+            lip=None if self.lip is None else self.lip[index],
+            found=self.found[frames],
+            cuts=(),
+        )
+
 
 def take_of_template(template: Template) -> DrivingTake:
     """A motion template as a driver."""

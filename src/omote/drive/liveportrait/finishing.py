@@ -67,8 +67,12 @@ def lip_normalizing(source: Tensor, options: Composition, mlps: Mlps, ratios: Ra
 
 def eye_holding(source: Tensor, options: Composition, mlps: Mlps, ratios: Ratios) -> Tensor:
     """(S, 21, 3) offsets that hold a video's eyes as open as in its first frame, or open if they are shut there."""
+    return eye_offsets(source, ratios.need("source_eyes"), held_openness(options, ratios), mlps.eye)
+
+
+def held_openness(options: Composition, ratios: Ratios) -> Tensor:
+    """(1, 1) the openness that `eye_holding` gives all frames."""
     own = ratios.need("source_eyes")
     first = own[:1] if ratios.first_source_eyes is None else ratios.first_source_eyes
     wanted = first.mean(1, keepdim=True)
-    wanted = torch.where(wanted < options.eye_threshold, _OPEN_EYES, wanted)
-    return eye_offsets(source, own, wanted, mlps.eye)
+    return torch.where(wanted < options.eye_threshold, _OPEN_EYES, wanted)

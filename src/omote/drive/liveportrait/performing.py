@@ -12,9 +12,9 @@ from torch import Tensor
 
 from omote.drive.liveportrait.composing import compose, expression_gain, eyes_apart
 from omote.drive.liveportrait.composition import compose_image, compose_video, neutral_expression
-from omote.drive.liveportrait.driving import DrivingTake, at_times, pick
+from omote.drive.liveportrait.driving import DrivingTake, at_times
 from omote.drive.liveportrait.edits import set_lips, silence_lips
-from omote.drive.liveportrait.finishing import eye_holding, finish, lip_normalizing
+from omote.drive.liveportrait.finishing import eye_holding, finish, held_openness, lip_normalizing
 from omote.drive.liveportrait.offsets import Mlps, lip_offsets, stitch
 from omote.drive.liveportrait.options import Ratios
 from omote.drive.liveportrait.reference import choose_reference, reference_motion, require_face
@@ -27,6 +27,8 @@ from omote.models.liveportrait.keypoints import Motion
 
 Array = NDArray[Any]
 
+_SAME_S = 1e-4
+"""Seconds between two moments that are one."""
 _WIDEST = 0.8
 """Of the ratios that the small networks were made for."""
 _AT_REST = {"eyes": 0.3, "lips": 0.08}
@@ -114,7 +116,9 @@ def _ours(face: Still, take: DrivingTake | None, options: LivePortraitOptions, m
     if take is not None:
         calm = options.driving_option == FRIENDLY[0]
         driving = take.motion
-        reference = choose_reference(take, source, face.eyes, face.lip, _reference_of(take, options))
+        closes = options.normalize_lip and options.relative
+        lip = torch.zeros_like(face.lip) if closes else face.lip  # what the motion is put on
+        reference = choose_reference(take, source, face.eyes, lip, _reference_of(take, options))
         if not take.still:
             driving = smooth_motion(
                 driving, take.times, options.smooth, cuts=take.cuts, lip=take.lip, calm=calm
@@ -163,7 +167,7 @@ def _openness(
     """(T or 1, 21, 3) what opens and closes eyes and lips, on top of the motion.
 
     Retargeting corrects what the motion itself leaves open: the source's openness, as the driver's change alone makes
-    it, is brought to the driver's.
+    it, is brought to the driver's. Each step goes on from the openness that the one before it left.
     """
     total = torch.zeros_like(points)
     take = None if take is None else _calm(take, options)
@@ -174,14 +178,21 @@ def _openness(
         own if take is None else _after(own, region, take, reference, options)
         for own, region in ((face.eyes, "eyes"), (face.lip, "lips"))
     )
-    if take is not None and options.eye_retargeting:
-        total = total + eyes_apart(source, points, eyes, _needed(take.eyes, "eye"), mlps.eye)
-    if take is not None and options.lip_retargeting:
-        total = total + lip_offsets(points, lip, _needed(take.lip, "lip"), mlps.lip)
     if take is not None and options.normalize_lip and options.relative:
         total = total + lip_normalizing(points, composition, mlps, own)
+        closed = (lip - face.lip).clamp(0, _WIDEST)
+        lip = torch.where(face.lip >= composition.lip_threshold, closed, lip)
     if options.hold_eyes and face.video:
         total = total + eye_holding(points, composition, mlps, own)
+        eyes = (eyes - face.eyes + held_openness(composition, own)).clamp(0, _WIDEST)
+    if take is not None and options.eye_retargeting:
+        wanted = _needed(take.eyes, "eye")
+        total = total + eyes_apart(source, points, eyes, wanted, mlps.eye)
+        eyes = wanted
+    if take is not None and options.lip_retargeting:
+        wanted = _needed(take.lip, "lip")
+        total = total + lip_offsets(points, lip, wanted, mlps.lip)
+        lip = wanted
     if sliders.eye_ratio is not None:
         wanted = torch.full_like(eyes, sliders.eye_ratio)
         total = total + eyes_apart(source, points, eyes, wanted, mlps.eye)
@@ -218,7 +229,10 @@ def _needed(ratios: Tensor | None, name: str) -> Tensor:
 def _after(
     own: Tensor, region: str, take: DrivingTake, reference: int | None, options: LivePortraitOptions
 ) -> Tensor:
-    """(T, n) how open the source's eyes or lips are once the driver's motion is on it."""
+    """(T, n) how open the source's eyes or lips are once the driver's motion is on it.
+
+    Openness is a share of the face, so that the gain on the expression of a larger face leaves its change as it is.
+    """
     theirs = take.eyes if region == "eyes" else take.lip
     if theirs is None or region not in options.taken(still=take.still):
         return own.expand(len(take), -1)
@@ -281,36 +295,25 @@ def at_moments(take: DrivingTake, moments: Array, reference: Any) -> tuple[Drivi
     Args:
         take: the driver.
         moments: (N,) seconds from its first frame.
-        reference: as in the options; a frame's number becomes that of the nearest moment. A frame after the last
-            moment is kept beside the take.
+        reference: as in the options; a frame's number becomes that of its moment. A frame at no moment is kept beside
+            the take. The take's own frame at rest counts for "auto" alone.
 
     Raises:
-        InputError: a frame that the take does not have.
+        InputError: a frame that the take does not have, or one of a take that is a single frame.
         NoFaceError: it has no face.
     """
+    if take.still and reference not in ("auto", "neutral"):
+        what = "the driver is a single frame: nothing would move"
+        raise InputError(what, where="--reference", remedy="Use neutral, or leave it out.")
+    if reference != "auto":
+        take = replace(take, rest=None)
     if isinstance(reference, int):
         if not 0 <= reference < len(take):
             what = f"the driver has no frame {reference}"
             raise InputError(what, where="--reference", remedy=f"It has {len(take)}, counted from 0.")
-        if take.elapsed[reference] > moments[-1] and take.rest is None:
-            require_face(take, reference)
-            return replace(at_times(take, moments), rest=_single(take, reference)), "auto"
-        reference = int(np.argmin(np.abs(moments - take.elapsed[reference])))
+        require_face(take, reference)
+        away = np.abs(moments - take.elapsed[reference])
+        if away.min() > _SAME_S:
+            return replace(at_times(take, moments), rest=take.rows(np.array([reference]))), "auto"
+        reference = int(np.argmin(away))
     return at_times(take, moments), reference
-
-
-def _single(take: DrivingTake, frame: int) -> DrivingTake:
-    """One frame of a take."""
-
-    def row(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[frame : frame + 1]
-
-    return replace(
-        take,
-        motion=pick(take.motion, np.array([frame])),
-        times=np.zeros(1),
-        eyes=row(take.eyes),
-        lip=row(take.lip),
-        found=take.found[frame : frame + 1],
-        cuts=(),
-    )

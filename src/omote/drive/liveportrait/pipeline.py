@@ -31,6 +31,7 @@ from omote.drive.liveportrait.extraction import (
     drive_by_pictures,
     drive_by_video,
 )
+from omote.drive.liveportrait.kalman import OBSERVATION_VARIANCE
 from omote.drive.liveportrait.offsets import Mlps
 from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
 from omote.drive.liveportrait.renderer import Renderer, make_renderer
@@ -174,8 +175,12 @@ class LivePortrait:
             NoFaceError: the reference frame has no face.
         """
         options = self.options
-        if options.hold_eyes and not face.video and not options.official:
-            raise InputError("the source is no video", where=_flag("hold_eyes"), remedy="Leave it out.")
+        for name, told in (
+            ("hold_eyes", options.hold_eyes),
+            ("observation_variance", options.observation_variance != OBSERVATION_VARIANCE),
+        ):
+            if told and not face.video:
+                raise InputError("the source is no video", where=_flag(name), remedy="Leave it out.")
         if take is None:
             if not options.edits:
                 raise InputError("nothing drives the source, and no slider is moved")

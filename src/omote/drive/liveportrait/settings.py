@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from omote.drive.liveportrait.crops import DRIVER, EDIT, SOURCE, Placement
 from omote.drive.liveportrait.kalman import OBSERVATION_VARIANCE
@@ -52,7 +53,7 @@ class LivePortraitOptions:
         hold_eyes: hold the eyes of a source video as open as in its first frame.
         lip_ratio: give the lips of all frames this openness, 0..0.8; None leaves them.
         silence: keep the lips still: a neutral mouth on every frame of a source video.
-        sliders: edits of every frame, on top of the motion.
+        sliders: edits of every frame, on top of the motion; a mapping of their names to values will do.
         paste_back: put the face back into the picture; otherwise the result is the drawn face. See `pastes`.
         longest: official mode: the longer side that sources are reduced to, px; None is the published 1280. Ours keeps
             their size.
@@ -98,14 +99,28 @@ class LivePortraitOptions:
             object.__setattr__(self, "regions", checked_regions(self.regions, "--regions"))
         for name, low, high in _RANGES:
             value = getattr(self, name)
+            where = "--" + name.replace("_", "-")
+            kind = int if name in _WHOLE else (int, float)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+                raise InputError(f"{value!r} is no {'whole ' if name in _WHOLE else ''}number", where=where)
             if value is not None and not (math.isfinite(value) and low <= value <= high):
-                raise InputError(
-                    f"{value:g} is not in {low:g}..{high:g}", where="--" + name.replace("_", "-")
-                )
+                raise InputError(f"{value:g} is not in {low:g}..{high:g}", where=where)
+        for name in _SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                where = "--" + name.replace("_", "-")
+                raise InputError(f"{getattr(self, name)!r} is neither True nor False", where=where)
+        if isinstance(self.sliders, Mapping):
+            object.__setattr__(self, "sliders", _sliders(self.sliders))
         if self.silence and self.lip_ratio is not None:
             raise InputError("give one of --silence and --lip-ratio")
         if isinstance(self.reference, str) and self.reference not in ("auto", "first", "neutral"):
             raise InputError(f"'{self.reference}' is no reference", where="--reference")
+        if not self.relative:
+            for name, default in (("reference", "auto"), ("normalize_lip", False)):
+                if getattr(self, name) != default:
+                    what = "has no effect on absolute motion"
+                    where = "--" + name.replace("_", "-")
+                    raise InputError(what, where=where, remedy="Leave it out, or leave out --absolute.")
         if self.official:
             self._check_official()
             return
@@ -122,12 +137,14 @@ class LivePortraitOptions:
 
     def _check_ours(self) -> None:
         """Refuse what would have no effect."""
-        if not self.relative:
-            for name, default in (("reference", "auto"), ("normalize_lip", False)):
-                if getattr(self, name) != default:
-                    what = "has no effect on absolute motion"
-                    where = "--" + name.replace("_", "-")
-                    raise InputError(what, where=where, remedy="Leave it out, or leave out --absolute.")
+        if self.silence:
+            for name, told in (
+                ("lip-retargeting", self.lip_retargeting),
+                ("normalize-lip", self.normalize_lip),
+                ("slider lip_ratio", self.sliders.lip_ratio is not None),
+            ):
+                if told:
+                    raise InputError(f"give one of --silence and --{name}")
         if self.lip_ratio is not None and self.sliders.lip_ratio is not None:
             raise InputError("give one of --lip-ratio and --slider lip_ratio")
 
@@ -219,6 +236,29 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("observation_variance", 0, 1),
     ("batch", 1, _MOST_BATCH),
 )
+_WHOLE = ("longest", "batch")
+_SWITCHES = (
+    "relative",
+    "stitching",
+    "eye_retargeting",
+    "lip_retargeting",
+    "normalize_lip",
+    "hold_eyes",
+    "silence",
+    "paste_back",
+    "crop_driver",
+)
+
+
+def _sliders(values: Mapping[str, Any]) -> Sliders:
+    """Sliders from their names and values."""
+    known = [one.name for one in fields(Sliders)]
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise InputError(
+            f"there is none called {unknown[0]!r}", where="slider", remedy=f"Use {', '.join(known)}."
+        )
+    return Sliders(**values)
 
 
 def option_names() -> frozenset[str]:

@@ -160,7 +160,8 @@ class VideoSource:
         """
         followed, size = look_at_video(path, choice, f"finding the face in {path.name}", progress)
         stills, matrices = [], []
-        longest = options.source_limit if options.official else longest
+        limits = [limit for limit in (options.source_limit, longest) if limit is not None]
+        longest = min(limits, default=None)
         share = 1.0 if longest is None else reduction(size, longest)
         for faces in followed.faces:
             squares = placed(faces.square.scaled(share), options.source_placement)
