@@ -24,7 +24,7 @@ from omote.capture.observation import Observation, Pose, rotation_matrix
 from omote.capture.pipeline import Captured, capture_file
 from omote.controls import FACS102
 from omote.errors import InputError, WeightsError
-from omote.media import VideoWriter, write_image
+from omote.media import VideoWriter, read_image, write_image
 from omote.models.inversion import InversionConfig, InversionNet, save_checkpoint
 from omote.render import encode_normals, render_mesh
 from omote.rigs.facs import load_rig
@@ -198,12 +198,34 @@ def test_what_is_no_normal_map(render: tuple[Pixels, Pixels], smiling: Path, tmp
         for marks in (seen.landmarks, seen.landmarks[:, :2]):
             with pytest.raises(InputError, match=told):
                 check_normals(other, marks)
-    with pytest.raises(InputError, match="red and blue swapped"):
-        check_normals(np.ascontiguousarray(normals[..., ::-1]), seen.landmarks)
+    x, y, z = np.moveaxis(normals, -1, 0)
+    curve = np.rint(255 * (normals / 255) ** (1 / 2.2)).astype(np.uint8)
+    for other, told in (
+        ((z, y, x), "red and blue swapped"),
+        ((x, y, 255 - z), "z points away"),
+        ((y, x, z), "does not fit the face"),
+        ((x, z, 255 - y), "does not fit the face"),
+        (np.moveaxis(np.roll(normals, (60, 40), (0, 1)), -1, 0), "does not fit the face"),
+        ((x * 0 + 128, x * 0 + 128, x * 0 + 255), "flat where the face is"),
+        (np.moveaxis(curve, -1, 0), "colour curve"),
+    ):
+        with pytest.raises(InputError, match=told):
+            check_normals(np.ascontiguousarray(np.stack(other, -1)), seen.landmarks)
     write_image(tmp_path / "a.png", rgb)
     write_image(tmp_path / "small.png", normals[::2, ::2])
     with pytest.raises(InputError, match=r"small\.png: 256 x 256 px, the photo has 512 x 512"):
         capture_file(tmp_path / "a.png", method="inversion", weights=smiling, normals=tmp_path / "small.png")
+
+
+def test_profile_and_alpha_change_no_normals(render: tuple[Pixels, Pixels], tmp_path: Path) -> None:
+    from PIL import Image, ImageCms
+
+    normals = render[1]
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.fromarray(normals).save(tmp_path / "profile.png", icc_profile=profile)
+    Image.fromarray(np.dstack([normals, normals[..., 0]])).save(tmp_path / "alpha.png")
+    for name in ("profile", "alpha"):
+        np.testing.assert_array_equal(read_image(tmp_path / f"{name}.png", colours=False), normals)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,8 @@ from omote.rigs.facs import load_rig
 from omote.rigs.gltf_data import GltfFile
 from omote.rigs.open import open_blendshapes, open_rig, sha256_of_rig
 from omote.rigs.protocol import Rig
+from omote.training.datasets.shards import write_info
+from omote.training.datasets.synthetic import SynthOptions
 
 Pixels = NDArray[np.uint8]
 TRUE = dict(zip(SOME_CONTROLS, (0.5, 0.8, 0.3), strict=True))
@@ -325,6 +327,7 @@ def test_training_and_measuring_find_the_landmarks(
 
     monkeypatch.setattr("omote.training.inversion.train_inversion", noted)
     monkeypatch.setattr("omote.evaluation.inversion_samples.held_out", noted)
+    write_info(tmp_path, SynthOptions().describe(open_rig(hero)))
     words = ["train", "inversion", "--rig", str(hero), "--data", str(tmp_path), "--preset", "shipped"]
     assert main([*words, "-o", str(tmp_path / "run")]) == 2
     assert main(["eval", "inversion", str(weights), "--rig", str(hero), "--quick", "--recipe", "wild"]) == 2

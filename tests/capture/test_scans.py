@@ -144,6 +144,24 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_scan(path)
 
 
+@pytest.mark.parametrize(
+    "named", ["tex.png", "-s 1 1 1 tex.png", "-clamp on -bm 0.5 tex.png", "maps\\TEX.PNG", '"tex.png"']
+)
+def test_textures_are_found_as_programs_name_them(
+    named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:, :4] = 200
+    Image.fromarray(pixels).save(tmp_path / "tex.png")
+    (tmp_path / "a.mtl").write_text(f"newmtl a\nmap_Kd {named}\n")
+    rows = ["mtllib a.mtl", "usemtl a", "v 0 0 0", "v 1 0 0", "v 0 1 0", "vt 0 0", "vt 1 0", "vt 0 1"]
+    (tmp_path / "a.obj").write_text("\n".join([*rows, "f 1/1 2/2 3/3"]))
+    assert load_scan(tmp_path / "a.obj").coloured
+    (tmp_path / "tex.png").unlink()
+    assert not load_scan(tmp_path / "a.obj").coloured
+    assert "tex.png is not there" in caplog.text.lower()
+
+
 def test_textures_come_from_the_scan_s_folder_only(tmp_path: Path) -> None:
     inside = tmp_path / "in"
     inside.mkdir()

@@ -146,6 +146,7 @@ def test_any_names_make_a_control_space_with_partners_that_agree(names: list[str
         (["brow_L", "smile_L", "brow_smile_L"], {"brow_smile_L": ("brow_L", "smile_L")}),
         (["a", "a_a", "a_x"], {}),
         (["jaw_open", "jaw", "open_wide"], {}),
+        (["blink", "blink_L", "blink_R", "L", "R", "left"], {}),  # visemes, and sides
     ],
 )
 def test_combinations_are_found_by_name(names: list[str], found: dict[str, tuple[str, ...]]) -> None:

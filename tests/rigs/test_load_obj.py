@@ -34,6 +34,28 @@ def test_neutral_is_found_by_its_name(tmp_path: Path, name: str) -> None:
     assert name not in [shape.name for shape in shapes.shapes]
 
 
+def renamed(folder: Path, names: dict[str, str]) -> Path:
+    """The little head's files, by other names."""
+    write_obj_folder(folder)
+    for path in sorted(folder.glob("*.obj")):
+        path.rename(path.with_stem(names.get(path.stem, names["*"].format(path.stem))))
+    return folder
+
+
+def test_a_word_that_all_files_share_says_nothing(tmp_path: Path) -> None:
+    shapes = read_obj_folder(renamed(tmp_path / "a", {"neutral": "BaseHead", "*": "BaseHead_{}"}))
+    assert shapes.notes == ("neutral: BaseHead.obj",)
+    shapes = read_obj_folder(renamed(tmp_path / "b", {"neutral": "Default_neutral", "*": "Default_{}"}))
+    assert shapes.notes == ("neutral: Default_neutral.obj",)
+    with pytest.raises(FormatError, match="no file is called as the neutral is"):
+        read_obj_folder(renamed(tmp_path / "c", {"neutral": "default_frown", "*": "default_{}"}))
+
+
+def test_an_expression_that_is_called_rest_is_none(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no file is called as the neutral is"):
+        read_obj_folder(renamed(tmp_path, {"neutral": "mouthRest", "*": "{}"}))
+
+
 def test_identity_files_become_identity_shapes(tmp_path: Path) -> None:
     write_obj_folder(tmp_path)
     vertices, quads = little_head()

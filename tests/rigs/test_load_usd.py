@@ -108,6 +108,25 @@ def test_instances_stand_where_they_are_and_hidden_meshes_are_left_out(tmp_path:
     assert len(read_usd(tmp_path / "head.usda").vertices) == 3 * len(vertices)
 
 
+def test_skinned_meshes_lie_where_they_were_bound(tmp_path: Path) -> None:
+    from pxr import Gf, UsdGeom, UsdSkel
+
+    vertices, _ = little_head()
+    stage = write_usd(tmp_path / "head.usda")
+    UsdSkel.Root.Define(stage, "/person")
+    skeleton = UsdSkel.Skeleton.Define(stage, "/person/skeleton")
+    UsdGeom.Xformable(skeleton).AddTranslateOp().Set((0, 0, 2))
+    mesh = stage.GetPrimAtPath("/person/head")
+    UsdGeom.Xformable(mesh).AddTranslateOp().Set((7, 7, 7))  # which does not count
+    binding = UsdSkel.BindingAPI.Apply(mesh)
+    binding.CreateSkeletonRel().SetTargets([skeleton.GetPath()])
+    binding.CreateGeomBindTransformAttr(Gf.Matrix4d().SetTranslate((0, 0.5, 0)))
+    binding.CreateJointIndicesPrimvar(True, 1).Set([0])
+    stage.Save()
+    found = read_usd(tmp_path / "head.usda")
+    np.testing.assert_allclose(found.vertices, vertices + (0, 0.5, 2), atol=1e-6)
+
+
 def test_points_that_are_animated_alone_are_those_of_the_first_frame(tmp_path: Path) -> None:
     from pxr import UsdGeom
 

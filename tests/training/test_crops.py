@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_a_shard_that_was_rendered_again_is_cropped_again(
     fresh, stored = list(store.read(shard)), shard.stat()
     os.utime(shard, ns=(stored.st_atime_ns, stored.st_mtime_ns + 1000))
     assert same(fresh, list(store.read(shard)))
-    shard.write_bytes(whole + bytes(512))  # another size, the same time
+    shard.write_bytes(whole + bytes(tarfile.RECORDSIZE))  # another size, the same time
     os.utime(shard, ns=(stored.st_atime_ns, stored.st_mtime_ns))
     assert same(fresh, list(store.read(shard)))
     assert len(list((tmp_path / "cache").glob("data-*/shard-*"))) == 3
@@ -182,8 +183,8 @@ def test_damaged_samples_are_named(rig: FewControls, shard: Path, tmp_path: Path
         ("json", b"{}"),
         ("json", b"nothing"),
     ):
-        with pytest.raises(FormatError, match=r"data: sample 00000000 is damaged"):
-            store.crop({**sample, member: content})
+        with pytest.raises(FormatError, match=r"shard\.tar: sample 00000000 is damaged"):
+            store.crop({**sample, member: content}, Path("shard.tar"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FormatError, match="damaged or cut off"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from omote.training.datasets.expressions import combined, sample_expression, uni
 from omote.training.datasets.loader import InversionData, collate
 from omote.training.datasets.shapes import other_hand, seen_faces
 from omote.training.datasets.shards import (
+    array_bytes,
     bytes_array,
     check_same,
     complete_shards,
@@ -280,11 +283,18 @@ def test_shards_are_the_same_bytes_again_and_complete_ones_are_kept(folder: Path
 
 
 def test_a_cut_shard_is_named(folder: Path, tmp_path: Path) -> None:
-    whole = complete_shards(folder)[0].read_bytes()
+    shard = complete_shards(folder)[0]
+    whole = shard.read_bytes()
+    with tarfile.open(shard) as tar:
+        between = next(member.offset for member in tar if member.name.startswith("00000003."))
     cut = tmp_path / "shard-000000.tar"
-    cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(FormatError, match=r"shard-000000\.tar.*damaged or cut off"):
-        list(read_shard(cut))
+    for length in (len(whole) // 2, between, 0):  # between two samples nothing else would tell
+        cut.write_bytes(whole[:length])
+        with pytest.raises(FormatError, match=r"shard-000000\.tar.*damaged or cut off"):
+            list(read_shard(cut))
+
+
+ODD = {"count": "5", "recipe": ["x"], "vertices": 1, "controls": 3, "size": 64.0}
 
 
 def test_a_folder_keeps_one_data_set(folder: Path, tmp_path: Path) -> None:
@@ -294,9 +304,12 @@ def test_a_folder_keeps_one_data_set(folder: Path, tmp_path: Path) -> None:
         write_info(folder, replace(TINY, seed=6).describe(rig))
     with pytest.raises(InputError, match=r"no dataset\.json"):
         read_info(tmp_path)
-    (tmp_path / "dataset.json").write_text("{}")
-    with pytest.raises(FormatError, match="not a description"):
-        read_info(tmp_path)
+    known = json.loads((folder / "dataset.json").read_text())
+    for content in ("{}", "[]", "null", *(json.dumps(known | {k: v}) for k, v in ODD.items())):
+        (tmp_path / "dataset.json").write_text(content)
+        with pytest.raises(FormatError, match="not a description"):
+            read_info(tmp_path)
+    (tmp_path / "dataset.json").unlink()
     foreign = tmp_path / "foreign"
     write_info(foreign, replace(TINY.describe(rig), rig="hero"))
     with pytest.raises(InputError, match="its rig differ"):
@@ -400,9 +413,21 @@ def test_batches_are_what_the_network_takes(folder: Path, store: CropStore) -> N
 def test_damaged_samples_and_missing_data_are_said(folder: Path, store: CropStore, tmp_path: Path) -> None:
     sample = next(read_shard(complete_shards(folder)[0]))
     with pytest.raises(FormatError, match="sample 00000000 is damaged"):
-        store.crop({**sample, "normal.png": b"nothing"})
+        store.crop({**sample, "normal.png": b"nothing"}, Path("shard.tar"))
     with pytest.raises(FormatError, match=r"controls\.npy"):
-        store.crop({k: v for k, v in sample.items() if k != "controls.npy"})
+        store.crop({k: v for k, v in sample.items() if k != "controls.npy"}, Path("shard.tar"))
+    controls = bytes_array(sample["controls.npy"])
+    for member, array, told in (
+        ("controls", controls[:51], r"controls of shape \(51,\), not \(102,\)"),
+        ("controls", controls * np.nan, "controls that are not numbers"),
+        ("controls", controls + 50, "controls outside of their ranges"),
+        ("identity", np.zeros(3), r"identity of shape \(3,\)"),
+        ("landmarks", np.zeros((68, 2)), r"landmarks of shape \(68, 2\)"),
+    ):
+        with pytest.raises(FormatError, match=rf"shard\.tar: sample .* is damaged \({told}"):
+            store.crop({**sample, f"{member}.npy": array_bytes(array)}, Path("shard.tar"))
+    with pytest.raises(FormatError, match=r"damaged \(no normal\.png or normal\.jpg\)"):
+        store.crop({k: v for k, v in sample.items() if not k.startswith("normal")}, Path("shard.tar"))
     write_info(tmp_path / "empty", TINY.describe(load_rig()))
     with pytest.raises(InputError, match="no complete shard"):
         InversionData([tmp_path / "empty"], store)

@@ -214,6 +214,17 @@ def stored(folder: Path, **changes: Any) -> InversionTask:
     return InversionTask(make_net(config(), seed=0), TwoRig(), options(data=(folder,), **changes))  # type: ignore[arg-type]
 
 
+def test_data_of_other_normals_or_that_is_trained_on_is_refused(tmp_path: Path) -> None:
+    write_data(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    with pytest.raises(InputError, match=r"a: is trained on: to validate on it would flatter"):
+        stored(tmp_path / "a", validate_on=(tmp_path / "b" / ".." / "a",))
+    about = tmp_path / "a" / "dataset.json"
+    about.write_text(about.read_text().replace('"camera"', '"tangent"'))
+    with pytest.raises(InputError, match="normals of the kind 'tangent', the network is for 'camera'"):
+        stored(tmp_path / "a")
+
+
 def test_shards_are_read_ahead_and_listed_anew(tmp_path: Path) -> None:
     write_data(tmp_path, 16)
     made = stored(tmp_path, workers=1)

@@ -39,7 +39,7 @@ from omote.capture.take import (
 )
 from omote.capture.tracks import Track, TrackSet, detect_video
 from omote.controls import ControlSpace
-from omote.errors import InputError
+from omote.errors import InputError, WeightsError
 from omote.media import is_video, open_video, read_image
 from omote.rigs.constants import EMBEDDED
 
@@ -85,7 +85,7 @@ def invert_file(
         )
     image, beside = read_image(path), None
     if normals is not None:
-        beside, source = read_image(normals), {**source, "normals": Path(normals).name}
+        beside, source = read_image(normals, colours=False), {**source, "normals": Path(normals).name}
     try:
         return invert_image(
             image, beside, face=face, weights=network, options=options, source=source, rig=rig
@@ -132,7 +132,7 @@ def invert_image(
     results = []
     for candidate in pipeline.choose_faces(detector.find(image), face):
         seen = detector.refine(image, candidate)
-        if normals is not None:
+        if normals is not None and inverter.config.normals == "camera":
             check_normals(normals, seen.landmarks)
         results.append(_captured(seen, image, normals, inverter, fitter, source or {}))
     human = [captured for captured in results if captured is not None]
@@ -162,6 +162,11 @@ def invert_scan(
         WeightsError: no network, or one for another rig.
     """
     inverter = load_inverter(weights, rig)
+    if "normal" in inverter.modalities and inverter.config.normals != "camera":
+        what = "reads normals in tangent frames, which a scan does not have"
+        raise WeightsError(
+            what, where=weights, remedy="Train on the camera's normals, as omote synth makes them."
+        )
     view = view_scan(path, pipeline.image_detector())
     pipeline.choose_faces([view.face], face)
     about = {**(source or {}), **describe_view(view)}

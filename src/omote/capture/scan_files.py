@@ -6,6 +6,7 @@ A scene of several meshes (eyes and teeth apart from the skin, each with a mater
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omote.errors import InputError
+from omote.errors import InputError, OmoteError
 from omote.media.paths import check_readable
 
 Array = NDArray[Any]
@@ -29,6 +30,10 @@ CLAY = (0.62, 0.62, 0.62)
 _SEE_THROUGH = 0.5
 """Mean opacity below which a part (a cornea, cards of lashes) is left out: nothing here is blended."""
 
+_MAP_OPTIONS = re.compile(
+    r"^(?:-[a-z]+(?:\s+(?:-?[\d.]+|on|off))+\s+|-(?:imfchan|type)\s+\S+\s+)*", re.IGNORECASE
+)
+"""What a map in an .mtl may begin with, "-s 1 1 1" or "-clamp on"."""
 _log = logging.getLogger("omote.capture")
 
 
@@ -89,7 +94,6 @@ def load_scan(path: str | Path) -> Scan:
 
     Raises:
         InputError: missing, too large, damaged, without triangles, or with vertices that are not finite.
-        FormatError: a .glb that is compressed, or needs extensions that are not read.
     """
     path = check_readable(path)
     if not is_scan(path):
@@ -121,12 +125,13 @@ def _meshes(path: Path) -> list[Any]:
     """The triangle meshes of a file, placed as its scene places them."""
     import trimesh
 
+    beside = _beside(path)
     try:
         with path.open("rb") as stream:
             scene = trimesh.load_scene(
                 stream,
                 file_type=path.suffix.lower()[1:],
-                resolver=trimesh.resolvers.FilePathResolver(str(path)),
+                resolver=beside,
                 process=False,
             )
         placed = []
@@ -138,17 +143,66 @@ def _meshes(path: Path) -> list[Any]:
     except MemoryError as error:
         raise InputError("there is not enough memory to read it", where=path) from error
     except Exception as error:  # readers of hostile files raise anything
-        if path.suffix.lower() == ".glb":
-            from omote.rigs.gltf_data import GltfFile
-
-            GltfFile(path)  # knows better why: compressed, or made with extensions that are not read
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason, remedy = (
+            " ".join(str(error).split())[:160] or type(error).__name__,
+            "Copy or export it again.",
+        )
+        if path.suffix.lower() == ".glb" and (known := _unread(path)) is not None:
+            reason, remedy = known.what, known.remedy or remedy
         raise InputError(
-            f"the scan is damaged or of an unknown kind ({reason})",
-            where=path,
-            remedy="Copy or export it again.",
+            f"the scan is damaged or of an unknown kind ({reason})", where=path, remedy=remedy
         ) from error
+    if path.suffix.lower() == ".glb" and _has_skins(path):
+        what = "its skin is not applied: what hangs on a skeleton may lie elsewhere"
+        _log.warning("%s: %s. Export the head without its skeleton", path.name, what)
+    for name in beside.missing:
+        _log.warning("%s: %s is not there; what it would colour is grey", path.name, name)
     return placed
+
+
+def _unread(path: Path) -> OmoteError | None:
+    """What our own reader says of a glTF file, such as that it is compressed; None: nothing."""
+    from omote.rigs.gltf_data import GltfFile
+
+    try:
+        GltfFile(path)
+    except OmoteError as error:
+        return error
+    return None
+
+
+def _has_skins(path: Path) -> bool:
+    """Whether a mesh of a glTF file hangs on a skeleton, whose pose trimesh does not know."""
+    from omote.rigs.gltf_data import GltfFile
+
+    try:
+        nodes = GltfFile(path).tree.get("nodes", [])
+    except OmoteError:  # an extension that only shapes would need
+        return False
+    return any("skin" in node and "mesh" in node for node in nodes if isinstance(node, dict))
+
+
+def _beside(path: Path) -> Any:
+    """Finds the materials and textures of a scan as its file names them: with options, of Windows, in other letters."""
+    import trimesh
+
+    class Beside(trimesh.resolvers.FilePathResolver):
+        missing: list[str] = []  # noqa: RUF012 - of the one that is made
+
+        def get(self, name: str) -> bytes:
+            wanted = _MAP_OPTIONS.sub("", name.strip()).strip('"').replace("\\", "/")
+            place = Path(self.parent) / wanted
+            if not place.is_file():
+                known = {file.name.lower(): file for file in Path(self.parent).rglob("*") if file.is_file()}
+                place = known.get(place.name.lower(), place)
+            try:
+                content: bytes = super().get(str(place.relative_to(self.parent)))
+            except (OSError, ValueError):
+                self.missing.append(wanted)
+                raise
+            return content
+
+    return Beside(str(path))
 
 
 def _part(mesh: Any, path: Path) -> Part | None:

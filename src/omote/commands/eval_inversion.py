@@ -129,6 +129,10 @@ class EvalInversionArgs:
             prepare_target(self.output / "report.md")
         network = Network.load(path, rig.space, rig.name)
         others = [self._other(text, rig) for text in self.compare]
+        for other in others:
+            if other.config.normals != network.config.normals:
+                what = f"{other.name} is for normals of the kind '{other.config.normals}'"
+                raise InputError(what, where="--compare", remedy="Compare networks for the same pictures.")
         fitted = not self.quick and rig.name == "facs"
         if fitted:
             from omote.commands.weights import ensure
@@ -136,7 +140,7 @@ class EvalInversionArgs:
             ensure("face_landmarker", quiet=self.json)
         reports: list[Report] = []
         with console.progress_bar(quiet=self.json) as progress:
-            for recipe, count, samples in self._sets(rig):
+            for recipe, count, samples in self._sets(rig, network.config.normals):
                 methods: list[Method] = [network, *network.alone(), *others]
                 if fitted:
                     landmarks = LandmarkFit()
@@ -144,7 +148,7 @@ class EvalInversionArgs:
                 if self.quick:
                     methods.append(MeanControls(training_controls(rig, _drawn(recipe))))
                 else:
-                    nearest = self._nearest(rig, recipe, progress)
+                    nearest = self._nearest(rig, recipe, network.config.normals, progress)
                     methods += [nearest, MeanControls(nearest.controls)]
                 bar = progress.add_task(f"{recipe}: held-out samples", total=count)
                 reports.append(
@@ -171,7 +175,7 @@ class EvalInversionArgs:
             console.say(str(file))
         return 0
 
-    def _sets(self, rig: Rig) -> Iterator[tuple[str, int, Iterable[Sample]]]:
+    def _sets(self, rig: Rig, normals: str) -> Iterator[tuple[str, int, Iterable[Sample]]]:
         """(name, number, samples) of each set of held-out samples."""
         from omote.evaluation.inversion_samples import TEST_SEED, count_of, held_out, read_samples, recipe_of
 
@@ -181,20 +185,24 @@ class EvalInversionArgs:
                 groups.setdefault(recipe_of(folder), []).append(folder)
             for recipe in sorted(groups):
                 count = min(self.samples, sum(count_of(folder) for folder in groups[recipe]))
-                yield recipe, count, read_samples(groups[recipe], rig)
+                yield recipe, count, read_samples(groups[recipe], rig, normals)
             return
         seed = TEST_SEED + self.seed
         for recipe in ("paper", "wild") if self.recipe == "both" else (self.recipe,):
-            yield recipe, self.samples, held_out(rig, recipe, self.samples, size=self.size, seed=seed)
+            rendered = held_out(rig, recipe, self.samples, size=self.size, seed=seed, normals=normals)
+            yield recipe, self.samples, rendered
 
-    def _nearest(self, rig: Rig, recipe: str, progress: Progress) -> Any:
+    def _nearest(self, rig: Rig, recipe: str, normals: str, progress: Progress) -> Any:
         from omote.evaluation.inversion_methods import NearestNeighbour
         from omote.evaluation.inversion_samples import TRAIN_SEED, count_of, held_out, read_samples
 
         if self.train:
-            samples, count = read_samples(self.train, rig), sum(count_of(folder) for folder in self.train)
+            samples = read_samples(self.train, rig, normals)
+            count = sum(count_of(folder) for folder in self.train)
         else:
-            samples = held_out(rig, _drawn(recipe), _RENDERED, size=self.size, seed=TRAIN_SEED)
+            samples = held_out(
+                rig, _drawn(recipe), _RENDERED, size=self.size, seed=TRAIN_SEED, normals=normals
+            )
             count = _RENDERED
         bar = progress.add_task(f"{recipe}: training samples", total=count)
         return NearestNeighbour(progress_over(samples, progress, bar))
@@ -224,6 +232,11 @@ class EvalInversionArgs:
         if self.output is not None:
             prepare_target(self.output / "report.md")
         network = Network.load(path, FACS102, "facs")
+        if network.config.normals != "camera":
+            what = "reads normals in tangent frames, which renders of other heads do not have"
+            raise InputError(
+                what, where=path, remedy="Train on the camera's normals, as omote synth makes them."
+            )
         ensure("face_landmarker", quiet=self.json)
         pictures: RigPictures | list[Picture]
         if rig is None:

@@ -58,15 +58,13 @@ class TrainInversionArgs:
     """Learning rate (paper: 0.0001, shipped: 0.001)."""
     warmup: Annotated[int | None, option("STEPS")] = None
     """Steps over which the rate rises (paper: 0, shipped: 100)."""
-    schedule: Annotated[Literal["constant", "cosine"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    schedule: Annotated[Literal["constant", "cosine"] | None, option("constant|cosine")] = None
     """What the rate does then (paper: constant, shipped: cosine to zero at the end of the budget)."""
     weight_decay: Annotated[float | None, option("X")] = None
     """Of AdamW (paper: 0.01, shipped: 0.05)."""
     ema: Annotated[float | None, option("0..1")] = None
     """Decay of the averaged weights that are validated and saved; 0 for none (paper: 0, shipped: 0.998)."""
-    loss: Annotated[Literal["controls", "mesh", "both"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = (
-        None
-    )
+    loss: Annotated[Literal["controls", "mesh", "both"] | None, option("controls|mesh|both")] = None
     """Error of the controls, of the mesh that they make, or both (paper: both, shipped: controls)."""
     mesh_weight: Annotated[float | None, option("X")] = None
     """Weight of the mesh error in centimetres (0.1)."""
@@ -76,15 +74,13 @@ class TrainInversionArgs:
     """Take the mesh error in every k-th step only, with k times the weight."""
     modalities: Literal["both", "rgb", "normal"] = "both"
     """What the network sees."""
-    backbone: Annotated[
-        Literal["hiera", "resnet50", "none"] | None, tyro.conf.arg(help_behavior_hint=QUIET)
-    ] = None
+    backbone: Annotated[Literal["hiera", "resnet50", "none"] | None, option("hiera|resnet50|none")] = None
     """Kind of backbone (paper: hiera, shipped: none: the face is read on its mesh)."""
     size: Annotated[int | None, option("PIXELS")] = None
     """Side of the pictures that the network sees (paper: 512, shipped: 128)."""
-    align: Annotated[Literal["face", "center"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    align: Annotated[Literal["face", "center"] | None, option("face|center")] = None
     """Crop along the face's landmarks, or the middle of the picture (paper: center, shipped: face)."""
-    eye_branch: Annotated[Literal["on", "off"] | None, tyro.conf.arg(help_behavior_hint=QUIET)] = None
+    eye_branch: Annotated[Literal["on", "off"] | None, option("on|off")] = None
     """Look at the eyes at full resolution too (paper: off, shipped: on)."""
     modality_dropout: Annotated[float | None, option("0..0.5")] = None
     """Share of the batches that go without RGB, and as many without normals, so that the network learns to do with
@@ -112,6 +108,7 @@ class TrainInversionArgs:
     def run(self) -> int:
         """Train; return 0."""
         from omote.models.processor import keep_memory
+        from omote.training.datasets.shards import check_same
         from omote.training.inversion import load_checkpoint, make_net, train_inversion
 
         keep_memory()
@@ -123,7 +120,8 @@ class TrainInversionArgs:
         if self.init is not None:
             net = load_checkpoint(self.init, rig.space)
         else:
-            net = make_net(self._network(rig), seed=self.training.seed, must_have=self.pretrained is not None)
+            config = replace(self._network(rig), normals=check_same(self.data).normals)
+            net = make_net(config, seed=self.training.seed, must_have=self.pretrained is not None)
         with Progress(quiet=self.training.json) as progress:
             place = train_inversion(
                 net,

@@ -235,7 +235,7 @@ def read_pictures(folder: Path) -> tuple[list[Picture], tuple[str, ...]]:
     pictures = []
     for stem, arkit in ((rest, None), *known.items()):
         beside = next((path for name, path in normals.items() if name.rpartition("_")[0] == stem), None)
-        rgb, normal = read_image(files[stem]), None if beside is None else read_image(beside)
+        rgb, normal = read_image(files[stem]), None if beside is None else read_image(beside, colours=False)
         if normal is not None and normal.shape != rgb.shape:
             raise InputError("has another size than its normals", where=files[stem])
         pictures.append(Picture(stem, arkit, rgb, normal))

@@ -28,7 +28,7 @@ TRAIN_SEED = 1_000_003
 
 
 def held_out(
-    rig: Rig, recipe: str, count: int, *, size: int = 256, seed: int = TEST_SEED
+    rig: Rig, recipe: str, count: int, *, size: int = 256, seed: int = TEST_SEED, normals: str = "camera"
 ) -> Iterator[Sample]:
     """Render samples, each of another identity, and pass the RGB through JPEG where the recipe does.
 
@@ -38,8 +38,9 @@ def held_out(
         count: how many.
         size: side of the pictures, px.
         seed: other seeds give other heads, expressions and looks.
+        normals: as in `SynthOptions`.
     """
-    options = SynthOptions(recipe=recipe, count=count, seed=seed, size=size, vertices=False)
+    options = SynthOptions(recipe=recipe, count=count, seed=seed, size=size, normals=normals, vertices=False)
     for made in render_samples(rig, options):
         rgb = made.rgb if made.quality is None else _compressed(made.rgb, made.quality)
         yield Sample(rgb, made.normal, made.landmarks, made.expression.controls, made.identity)
@@ -72,17 +73,25 @@ def count_of(folder: Path) -> int:
     return read_info(folder).count
 
 
-def read_samples(folders: Sequence[Path], rig: Rig) -> Iterator[Sample]:
+def read_samples(folders: Sequence[Path], rig: Rig, normals: str = "camera") -> Iterator[Sample]:
     """The samples of data sets, in order.
 
+    Args:
+        folders: of shards.
+        rig: that they must be of.
+        normals: the kind that they must hold.
+
     Raises:
-        InputError: no data set there, none of its shards, or it is of another rig.
+        InputError: no data set there, none of its shards, or it is of another rig or holds other normals.
         FormatError: a shard is damaged, or lacks something.
     """
     info = check_same([Path(folder) for folder in folders])
     if info.rig != rig.name or tuple(info.controls) != tuple(rig.space.names):
         what = f"made with the rig '{info.rig}', not '{rig.name}'"
         raise InputError(what, where=folders[0], remedy="Give data of the checkpoint's rig.")
+    if info.normals != normals:
+        what = f"holds normals of the kind '{info.normals}', the network is for '{normals}'"
+        raise InputError(what, where=folders[0], remedy="Render others: omote synth --normals.")
     for folder in folders:
         shards = complete_shards(Path(folder))
         if not shards:

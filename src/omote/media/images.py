@@ -44,7 +44,7 @@ def check_size(width: int, height: int, where: PathLike, max_pixels: int = MAX_P
         )
 
 
-def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def read_image(path: PathLike, max_pixels: int = MAX_PIXELS, *, colours: bool = True) -> NDArray[np.uint8]:
     """Read an image file by its content, whatever its suffix.
 
     The EXIF orientation is applied (all eight). 16-bit and float samples are scaled to 8 bits; CMYK and
@@ -56,6 +56,7 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
         path: the file: PNG, JPEG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000, AVIF, and HEIC where `pillow-heif`
             is installed.
         max_pixels: width x height beyond which nothing is decoded. No side may exceed `MAX_SIDE` either.
+        colours: False for pictures of numbers (normal maps): colour profile and transparency then change nothing.
 
     Returns:
         (H, W, 3) uint8 RGB, upright, contiguous, writable.
@@ -78,7 +79,7 @@ def read_image(path: PathLike, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8
             if frames > 1 and image.format != "MPO":  # MPO: a JPEG with a preview or a second eye behind it
                 logger.warning("%s: holds %d frames; the first one is used", path, frames)
             _check_planes(image, path)
-            return to_rgb8(image)
+            return to_rgb8(image, colours=colours)
     except InputError:
         raise
     except MemoryError as error:
@@ -112,7 +113,7 @@ def open_pillow(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
+def to_rgb8(image: Image.Image, *, colours: bool = True) -> NDArray[np.uint8]:
     """Decode, turn upright, and convert to (H, W, 3) uint8 sRGB; see `read_image`."""
     from PIL import Image, ImageOps
 
@@ -121,6 +122,8 @@ def to_rgb8(image: Image.Image) -> NDArray[np.uint8]:
     mode = image.mode
     if mode.startswith(("I", "F")):
         return np.ascontiguousarray(np.repeat(_scale_to_8_bits(image)[..., None], 3, axis=2))
+    if not colours:
+        return np.array(image.convert("RGBA" if "a" in mode else "RGB").convert("RGB"), np.uint8, order="C")
     if mode == "P" and "transparency" not in image.info:
         image = image.convert("RGB")
     if "transparency" in image.info or mode in ("LA", "PA", "RGBA", "La", "RGBa"):

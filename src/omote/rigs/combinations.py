@@ -11,6 +11,7 @@ _PREFIX = re.compile(
     r"^(?:corrective|correctives|corr|combo|combination|comb|cor|fix|mix)[_.\- :]+", re.IGNORECASE
 )
 _JOINTS = ("__", "_X_", "_x_", "+", "&", "*", "_and_", "_AND_", ".", "-", "_")
+_SIDES = ("l", "r", "left", "right")
 MOST = 4
 """Factors of one combination at most."""
 
@@ -22,7 +23,7 @@ def combination_factors(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     "jawOpen" and "mouthSmile_L" are shapes of the rig. A name that cannot be split into 2 to 4 names of the rig
     without a rest is an ordinary shape.
     """
-    known = set(names)
+    known = {name for name in names if name.lower() not in _SIDES}  # "L" of "Blink_L" is no viseme
     found: dict[str, tuple[str, ...]] = {}
     for name in names:
         bare = _PREFIX.sub("", name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,23 @@ Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 30
 NEUTRAL = ("neutral", "base", "basis", "rest", "mean", "default", "generic", "template", "average", "head")
 """What files that hold the head at rest are called, the likeliest first."""
+_SURE = NEUTRAL[0]
+_PLAIN = {
+    *NEUTRAL,
+    "face",
+    "mesh",
+    "geo",
+    "model",
+    "shape",
+    "pose",
+    "expression",
+    "lod",
+    "hi",
+    "low",
+    "obj",
+    "v",
+}
+"""Words beside which a word of `NEUTRAL` is meant so: "mouthRest" is an expression."""
 _VERTEX = re.compile(rb"^[ \t]*v[ \t]+([^\n]*)", re.MULTILINE)
 _TEXTURE = re.compile(rb"^[ \t]*vt[ \t]+([^\n]*)", re.MULTILINE)
 _MOVING = re.compile(rb"^[ \t]*(?:v|vn)[ \t][^\n]*\n?", re.MULTILINE)
@@ -115,15 +133,28 @@ def read_obj(path: Path, *, like: ObjMesh | None = None) -> ObjMesh:
 def _neutral(paths: list[Path], folder: Path) -> Path:
     """The file that holds the head at rest."""
     words = {
-        path: re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", path.stem).lower()) for path in paths
+        path: re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", path.stem).lower()) for path in paths
     }
+    columns = zip(*words.values(), strict=False)  # as of default_smile and default_blink
+    shared = (
+        [column[0] for column in takewhile(lambda c: len(set(c)) == 1, columns)] if len(paths) > 1 else []
+    )
+    own = {path: said[len(shared) :] for path, said in words.items()}
+    bare = [path for path in paths if not own[path]]
+    if bare and set(shared) & set(NEUTRAL):
+        return bare[0]
     for word in NEUTRAL:
-        found = [path for path in paths if word in (words[path][-1:] if word == "head" else words[path])]
+        found = [path for path in paths if word in own[path] and _says(word, own[path])]
         if found:
             return min(found, key=lambda path: (len(words[path]), len(path.stem)))
     remedy = f"Call it {', '.join(f'{word}.obj' for word in NEUTRAL[:3])}."
     what = f"no file is called as the neutral is (it holds {listed([p.stem for p in paths])})"
     raise FormatError(what, where=folder, remedy=remedy)
+
+
+def _says(word: str, words: list[str]) -> bool:
+    """Whether a word of `NEUTRAL` in a file's name is meant so."""
+    return word == _SURE or _PLAIN.issuperset(words) or (word == "head" and words[-1] == word)
 
 
 def _numbers(chosen: list[bytes], width: int, path: Path) -> Array:

@@ -124,7 +124,7 @@ class _Merged:
             raise FormatError("has faces that do not fit its points", where=where)
         if self.count + len(points) + len(corners) > MAX_VERTICES:
             raise FormatError(f"holds more than {MAX_VERTICES} vertices", where=self.path)
-        matrix = np.array(cache.GetLocalToWorldTransform(prim), np.float64).T  # USD multiplies rows
+        matrix = _placement(prim, cache)
         linear = matrix[:3, :3]
         left_handed = mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded
         flip = left_handed != (np.linalg.det(linear) < 0)
@@ -207,6 +207,22 @@ class _Merged:
             index = np.concatenate([rows for rows, _ in pieces])
             made.append(Shape.of(name, np.concatenate([values for _, values in pieces]), index))
         return tuple(made)
+
+
+def _placement(prim: Any, cache: Any) -> Array:
+    """(4, 4) from a mesh's points to the stage; that of a skinned one is where it was bound to its skeleton.
+
+    As UsdSkel has it, a skinned mesh's own transform does not count. The joints are taken to be where they were bound.
+    """
+    from pxr import UsdSkel
+
+    binding = UsdSkel.BindingAPI(prim)
+    skeleton = binding.GetInheritedSkeleton() if binding.GetJointIndicesPrimvar().HasValue() else None
+    if not skeleton:
+        return np.array(cache.GetLocalToWorldTransform(prim), np.float64).T  # USD multiplies rows
+    placed = np.array(cache.GetLocalToWorldTransform(skeleton.GetPrim()), np.float64).T
+    bound = binding.GetGeomBindTransformAttr().Get()
+    return placed if bound is None else placed @ np.array(bound, np.float64).T
 
 
 def _value(attribute: Any) -> Any:

@@ -49,6 +49,8 @@ class InversionConfig:
         controls: their C names, in order.
         low, high: (C,) the range of each.
         modalities: what it sees; each has its own backbone.
+        normals: what it takes normals to be: "camera", as the camera sees them, or "tangent", in the tangent frames of
+            the head at rest.
         align: "face": the crop is a similarity that brings eye corners and nose to fixed places; "center": the largest
             square about the image's centre (the paper).
         size: side of the square input, pixels.
@@ -95,6 +97,7 @@ class InversionConfig:
     low: tuple[float, ...]
     high: tuple[float, ...]
     modalities: tuple[Modality, ...] = MODALITIES
+    normals: str = "camera"
     align: Literal["face", "center"] = "face"
     size: int = 512
     backbone: Literal["hiera", "resnet50", "none"] = "hiera"
@@ -170,6 +173,8 @@ class InversionConfig:
                 raise InputError(f"{name} must be among the controls, got {getattr(self, name)}")
         if not self.modalities or set(self.modalities) - set(MODALITIES):
             raise InputError(f"modalities must be among rgb and normal, got {list(self.modalities)}")
+        if self.normals not in ("camera", "tangent"):
+            raise InputError(f"normals must be camera or tangent, got {self.normals}")
         if self.align not in ("face", "center"):
             raise InputError(f"align must be face or center, got {self.align}")
         if self.backbone not in ("hiera", "resnet50", "none"):

@@ -17,7 +17,9 @@ def decode_picture(sample: Sample, name: str) -> np.ndarray:
     """(S, S, 3) uint8 RGB of a sample's member "rgb" or "normal", stored as JPEG or PNG."""
     import cv2
 
-    content: bytes = sample[f"{name}.png"] if f"{name}.png" in sample else sample[f"{name}.jpg"]
+    content = sample.get(f"{name}.png") or sample.get(f"{name}.jpg")
+    if not content:
+        raise KeyError(f"{name}.png or {name}.jpg")
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise ValueError(f"{name} cannot be decoded")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 _VERSION = 2  # of what is kept
+_SLACK = 1e-3  # by which stored controls may leave their ranges
 
 
 class StoredCrops(CropConfig, Protocol):
@@ -49,6 +50,8 @@ class CropStore:
         from omote.rigs.surface_points import linear_points
 
         self.config, self.folder = config, folder
+        self.low, self.high = (np.asarray(ends, np.float32) for ends in (rig.space.low, rig.space.high))
+        self.identity = len(rig.identity_space)
         self.poses = None
         if rig.landmarks is not None:
             self.poses = CropPoses(linear_points(rig, rig.landmarks.apply))
@@ -61,7 +64,7 @@ class CropStore:
             OutputError: the crops cannot be kept.
         """
         if self.folder is None:
-            yield from (self.crop(sample) for sample in read_shard(shard))
+            yield from (self.crop(sample, shard) for sample in read_shard(shard))
             return
         place = self._place(shard)
         if not place.is_dir():
@@ -92,7 +95,7 @@ class CropStore:
         return [config.align, config.size, config.eye_size, sorted(config.modalities)]
 
     def _keep(self, shard: Path, place: Path) -> None:
-        made = [self.crop(sample) for sample in read_shard(shard)]
+        made = [self.crop(sample, shard) for sample in read_shard(shard)]
         if not made:
             raise FormatError(
                 "the shard is empty", where=str(shard), remedy="Delete it and run `omote synth` again."
@@ -112,11 +115,11 @@ class CropStore:
                 what, where=str(self.folder), remedy="Free some space, or train without --cache."
             ) from error
 
-    def crop(self, sample: Sample) -> dict[str, Any]:
-        """Decode and crop one stored sample.
+    def crop(self, sample: Sample, shard: Path) -> dict[str, Any]:
+        """Decode and crop one stored sample of a shard.
 
         Raises:
-            FormatError: a member is missing or damaged.
+            FormatError: a member is missing, damaged, or of another shape than the rig's.
         """
         try:
             pictures = {name: decode_picture(sample, name) for name in self.config.modalities}
@@ -125,10 +128,12 @@ class CropStore:
             landmarks = bytes_array(sample["landmarks.npy"]).astype(np.float64)
             turn = np.array(json.loads(sample["json"])["head_rotation"], np.float64)
             height, width = next(iter(pictures.values())).shape[:2]
+            self._check(pictures, controls, identity, landmarks, turn)
         except (KeyError, ValueError, AttributeError, EOFError, TypeError) as error:
-            what = f"sample {sample.get('__key__')} is damaged ({error})"
+            reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+            what = f"sample {sample.get('__key__')} is damaged ({reason})"
             raise FormatError(
-                what, where="data", remedy="Delete its shard and run `omote synth` again."
+                what, where=str(shard), remedy="Delete the shard and run `omote synth` again."
             ) from None
         known = landmarks if np.isfinite(landmarks).all() else None
         images: dict[str, Any] = network_images(
@@ -140,6 +145,27 @@ class CropStore:
             seen = (known @ place[:, :2].T + place[:, 2]) / self.config.size
             pose = self.poses.fit(seen, turn, controls, identity)
         return {**images, "controls": controls, "identity": identity, "pose": pose}
+
+    def _check(
+        self, pictures: dict[str, Array], controls: Array, identity: Array, landmarks: Array, turn: Array
+    ) -> None:
+        """Raises ValueError: what is stored is of another shape, or out of the controls' ranges."""
+        shapes = {picture.shape for picture in pictures.values()}
+        if len(shapes) > 1:
+            raise ValueError(f"pictures of {' and '.join(f'{s[1]} x {s[0]}' for s in sorted(shapes))} px")
+        count, coefficients = len(self.low), self.identity
+        for name, array, shape in (
+            ("controls", controls, (count,)),
+            ("identity", identity, (coefficients,)),
+            ("landmarks", landmarks, (478, 2)),
+            ("head_rotation", turn, (3,)),
+        ):
+            if array.shape != shape:
+                raise ValueError(f"{name} of shape {array.shape}, not {shape}")
+            if name != "landmarks" and not np.isfinite(array).all():
+                raise ValueError(f"{name} that are not numbers")
+        if (controls < self.low - _SLACK).any() or (controls > self.high + _SLACK).any():
+            raise ValueError("controls outside of their ranges")
 
 
 def _mapped(place: Path) -> dict[str, Any] | None:

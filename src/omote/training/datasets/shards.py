@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -16,6 +17,7 @@ from omote.errors import FormatError, InputError, OutputError
 from omote.media import atomic_path
 
 INDEX = "dataset.json"
+_KINDS: dict[Any, type] = {"int": int, "bool": bool, "tuple[str, ...]": tuple}
 Sample = dict[str, Any]
 
 
@@ -89,8 +91,15 @@ def read_info(folder: Path) -> DatasetInfo:
         )
     try:
         fields = json.loads(path.read_text())
+        if not isinstance(fields, dict):
+            raise ValueError("it is no JSON object")
         fields.update({name: tuple(fields[name]) for name in ("controls", "identity")})
-        return DatasetInfo(**fields)
+        made = DatasetInfo(**fields)
+        for field in dataclasses.fields(made):
+            value, kind = getattr(made, field.name), _KINDS.get(field.type, str)
+            if type(value) is not kind:
+                raise ValueError(f"{field.name} is {value!r}")
+        return made
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"is not a description of a data set: {error}", where=str(path)) from None
 
@@ -145,12 +154,14 @@ def read_shard(path: Path) -> Iterator[Sample]:
     """
     import webdataset
 
+    remedy = "Delete it and run `omote synth` again: it makes what is missing."
+    if path.is_file() and not is_whole(path):
+        raise FormatError("is damaged or cut off (its end is missing)", where=str(path), remedy=remedy)
     try:
         with path.open("rb") as stream:
             files = webdataset.tariterators.tar_file_expander([{"url": path.name, "stream": stream}])
             yield from webdataset.tariterators.group_by_keys(files)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        remedy = "Delete it and run `omote synth` again: it makes what is missing."
         raise FormatError(f"is damaged or cut off ({error})", where=str(path), remedy=remedy) from None
 
 
