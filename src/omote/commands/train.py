@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from omote.commands import console
-from omote.commands.console import QUIET, Flag, subcommand
+from omote.commands.console import Flag, subcommand
 from omote.commands.rig_landmarks import open_with_landmarks
 from omote.commands.train_liveportrait import TrainClipsArgs, TrainLivePortraitArgs
 from omote.commands.train_options import TrainingArgs, option
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
     from omote.training.engine import EngineOptions
     from omote.training.inversion import InversionOptions
-
-_Text = Annotated[str | None, tyro.conf.arg(help_behavior_hint=QUIET)]
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class TrainInversionArgs:
     one of them (paper: 0, shipped: 0.15)."""
     frozen_stages: Annotated[int | None, option("0..4")] = None
     """First stages of the backbones that are not trained (paper: 3, shipped: 0)."""
-    pretrained: _Text = None
+    pretrained: Annotated[str | None, option("NAME|DIR|none")] = None
     """First weights of the backbones: a Hugging Face name, a folder, or none (paper: facebook/hiera-tiny-224-hf)."""
     init: Annotated[Path | None, option("FILE")] = None
     """Refine this model.safetensors; its network replaces the preset's."""
