@@ -201,7 +201,7 @@ def test_held_out_samples_are_in_no_training_set_of_the_same_number(
 ) -> None:
     seen: list[int] = []
 
-    def drawn(rig: Any, recipe: str, count: int, *, size: int, seed: int) -> list[Sample]:
+    def drawn(rig: Any, recipe: str, count: int, *, size: int, seed: int, normals: str) -> list[Sample]:
         seen.append(seed)
         raise InputError("enough")
 

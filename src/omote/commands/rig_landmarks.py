@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omote.commands import console
-from omote.rigs.constants import EMBEDDED
 
 if TYPE_CHECKING:
     from omote.rigs.protocol import Rig
@@ -31,6 +30,7 @@ def open_with_landmarks(
     """
     from omote.capture.faced_rig import open_faced_rig
     from omote.commands.weights import ensure
+    from omote.rigs.constants import EMBEDDED
 
     if source != EMBEDDED:
         ensure("face_landmarker", quiet=quiet)
