@@ -228,6 +228,11 @@ def test_values_of_another_type_are_refused(told: dict[str, Any], message: str) 
         LivePortraitOptions(**told)
 
 
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = LivePortraitOptions(lip_ratio=np.float32(0.25), batch=np.int64(2))  # type: ignore[arg-type]
+    assert (options.lip_ratio, options.batch) == (0.25, 2)
+
+
 def test_sliders_may_be_a_mapping() -> None:
     assert LivePortraitOptions(sliders={"smile": 1}).sliders == Sliders(smile=1)  # type: ignore[arg-type]
 

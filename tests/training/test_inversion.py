@@ -219,6 +219,15 @@ def test_data_of_other_normals_or_that_is_trained_on_is_refused(tmp_path: Path) 
     (tmp_path / "b").mkdir()
     with pytest.raises(InputError, match=r"a: is trained on: to validate on it would flatter"):
         stored(tmp_path / "a", validate_on=(tmp_path / "b" / ".." / "a",))
+    write_data(tmp_path / "c")
+    twice = (tmp_path / "c", tmp_path / "c", tmp_path / "a")  # one that counts twice hides none
+    with pytest.raises(InputError, match=r"a: is trained on"):
+        InversionTask(
+            make_net(config(), seed=0),
+            TwoRig(),  # type: ignore[arg-type]
+            options(data=twice, validate_on=(tmp_path / "a",)),
+        )
+    stored(tmp_path / "a", validate_on=(tmp_path / "c", tmp_path / "c"))
     about = tmp_path / "a" / "dataset.json"
     about.write_text(about.read_text().replace('"camera"', '"tangent"'))
     with pytest.raises(InputError, match="normals of the kind 'tangent', the network is for 'camera'"):

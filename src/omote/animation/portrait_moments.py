@@ -80,9 +80,7 @@ def choose_moments(
         moments = np.zeros(1)
     else:
         moments = _of_driver(job, longest, official=official)
-    if (
-        official and longest is not None
-    ):  # published: by number; a driver that ends before holds its last frame
+    if official and longest is not None:  # by number, as published; shorter drivers hold their last frame
         frames = np.arange(len(longest))
         takes = [take if take.still else take.rows(np.minimum(frames, len(take) - 1)) for take in takes]
     moved = [

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from omote.errors import InputError, OmoteError
+from omote.errors import InputError, OmoteError, printable
 from omote.media.paths import check_readable
 
 Array = NDArray[Any]
@@ -190,10 +190,11 @@ def _beside(path: Path) -> Any:
         missing: list[str] = []  # noqa: RUF012 - of the one that is made
 
         def get(self, name: str) -> bytes:
-            wanted = _MAP_OPTIONS.sub("", name.strip()).strip('"').replace("\\", "/")
+            wanted = printable(_MAP_OPTIONS.sub("", name.strip()).strip('"').replace("\\", "/"))
             place = Path(self.parent) / wanted
             if not place.is_file():
-                known = {file.name.lower(): file for file in Path(self.parent).rglob("*") if file.is_file()}
+                near = (*Path(self.parent).glob("*/*"), *Path(self.parent).glob("*"))  # those beside count
+                known = {file.name.lower(): file for file in near if file.is_file()}
                 place = known.get(place.name.lower(), place)
             try:
                 content: bytes = super().get(str(place.relative_to(self.parent)))

@@ -87,7 +87,8 @@ def sha256_of_rig(source: str | Path) -> str:
         return ""
     path = Path(source)
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".obj" and file.is_file())
+        shapes = (file for file in path.iterdir() if file.suffix.lower() == ".obj" and file.name[0] != ".")
+        files = sorted(file for file in shapes if file.is_file())
         parts = [f"{file.name} {sha256_of(file)}" for file in files]
     elif path.suffix.lower() == ".gltf":
         from omote.rigs.gltf_data import GltfFile

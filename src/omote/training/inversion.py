@@ -155,11 +155,11 @@ class InversionTask:
                     f"holds normals of the kind '{info.normals}', the network is for '{net.config.normals}'"
                 )
                 raise InputError(what, where=options.data[0], remedy="Render others: omote synth --normals.")
-            folders = [Path(folder).resolve() for folder in (*options.data, *options.validate_on)]
-            twice = [folder for k, folder in enumerate(folders) if folder in folders[:k]]
-            if twice and twice[0] in folders[len(options.data) :]:
-                what = "is trained on: to validate on it would flatter"
-                raise InputError(what, where=twice[0], remedy="Name it once; another --seed makes others.")
+            trained = {Path(folder).resolve() for folder in options.data}
+            for folder in options.validate_on:
+                if Path(folder).resolve() in trained:
+                    what = "is trained on: to validate on it would flatter"
+                    raise InputError(what, where=folder, remedy="Name it once; another --seed makes others.")
         self.samples = samples or self._stored
         one_sided = asymmetric_controls(rig) if options.augment else ()
         self.mirrors = not one_sided

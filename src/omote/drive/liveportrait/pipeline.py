@@ -35,7 +35,7 @@ from omote.drive.liveportrait.kalman import OBSERVATION_VARIANCE
 from omote.drive.liveportrait.offsets import Mlps
 from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
 from omote.drive.liveportrait.renderer import Renderer, make_renderer
-from omote.drive.liveportrait.settings import FRIENDLY, LivePortraitOptions
+from omote.drive.liveportrait.settings import FRIENDLY, LivePortraitOptions, flag
 from omote.drive.liveportrait.sources import PhotoSource, VideoSource
 from omote.drive.liveportrait.template import template_of
 from omote.drive.liveportrait.tracking import Choice
@@ -57,10 +57,6 @@ _OF_DRIVERS: Mapping[str, tuple[str, object]] = {
     "driving_option": ("--driving-option", FRIENDLY[1]),
 }
 """Options about the motion of a driver, as they are typed, and what they are when nothing is."""
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _silent(what: str, done: int, total: int | None) -> None:
@@ -180,13 +176,13 @@ class LivePortrait:
             ("observation_variance", options.observation_variance != OBSERVATION_VARIANCE),
         ):
             if told and not face.video:
-                raise InputError("the source is no video", where=_flag(name), remedy="Leave it out.")
+                raise InputError("the source is no video", where=flag(name), remedy="Leave it out.")
         if take is None:
             if not options.edits:
                 raise InputError("nothing drives the source, and no slider is moved")
-            for name, (flag, untold) in _OF_DRIVERS.items():
+            for name, (typed, untold) in _OF_DRIVERS.items():
                 if getattr(options, name) != untold:
-                    raise InputError("nothing drives the source", where=flag, remedy="Name a driver.")
+                    raise InputError("nothing drives the source", where=typed, remedy="Name a driver.")
         elif not options.official:
             take, reference = at_moments(take, moments, options.reference)
             options = replace(options, reference=reference)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,16 +100,14 @@ class LivePortraitOptions:
             object.__setattr__(self, "regions", checked_regions(self.regions, "--regions"))
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            where = "--" + name.replace("_", "-")
-            kind = int if name in _WHOLE else (int, float)
+            where, kind = flag(name), Integral if name in _WHOLE else Real
             if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
                 raise InputError(f"{value!r} is no {'whole ' if name in _WHOLE else ''}number", where=where)
-            if value is not None and not (math.isfinite(value) and low <= value <= high):
+            if value is not None and not (math.isfinite(value) and low <= float(value) <= high):
                 raise InputError(f"{value:g} is not in {low:g}..{high:g}", where=where)
         for name in _SWITCHES:
             if not isinstance(getattr(self, name), bool):
-                where = "--" + name.replace("_", "-")
-                raise InputError(f"{getattr(self, name)!r} is neither True nor False", where=where)
+                raise InputError(f"{getattr(self, name)!r} is neither True nor False", where=flag(name))
         if isinstance(self.sliders, Mapping):
             object.__setattr__(self, "sliders", _sliders(self.sliders))
         if self.silence and self.lip_ratio is not None:
@@ -119,8 +118,7 @@ class LivePortraitOptions:
             for name, default in (("reference", "auto"), ("normalize_lip", False)):
                 if getattr(self, name) != default:
                     what = "has no effect on absolute motion"
-                    where = "--" + name.replace("_", "-")
-                    raise InputError(what, where=where, remedy="Leave it out, or leave out --absolute.")
+                    raise InputError(what, where=flag(name), remedy="Leave it out, or leave out --absolute.")
         if self.official:
             self._check_official()
             return
@@ -130,9 +128,8 @@ class LivePortraitOptions:
             ("observation_variance", self.observation_variance != OBSERVATION_VARIANCE),
         ):
             if told:
-                where = "--" + name.replace("_", "-")
                 raise InputError(
-                    "only the official mode has this", where=where, remedy="Add --compat official."
+                    "only the official mode has this", where=flag(name), remedy="Add --compat official."
                 )
 
     def _check_ours(self) -> None:
@@ -248,6 +245,11 @@ _SWITCHES = (
     "paste_back",
     "crop_driver",
 )
+
+
+def flag(name: str) -> str:
+    """An option as it is typed."""
+    return "--" + name.replace("_", "-")
 
 
 def _sliders(values: Mapping[str, Any]) -> Sliders:
