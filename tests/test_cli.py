@@ -16,6 +16,8 @@ import pytest
 from omote import __version__
 from omote.cli import main
 from omote.commands.export import ExportArgs
+from omote.commands.tasks import Task
+from omote.commands.work import capture_task
 from omote.controls import ARKIT52, FACS102
 from omote.performance import Camera, Performance
 
@@ -247,15 +249,24 @@ def test_a_fault_is_one_line_unless_debugging(
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("loading", [False, True])
 def test_ctrl_c_says_how_to_go_on(
-    take_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    take_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], loading: bool
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        if not loading:
+            raise KeyboardInterrupt
+        raise ImportError("initialization failed") from KeyboardInterrupt()  # as native modules say it
 
     monkeypatch.setattr("omote.export.read", interrupted)
+    monkeypatch.setattr("omote.commands.work._capture_one", interrupted)
     assert main(["export", str(take_file)]) == 130
     assert capsys.readouterr().err == "stopped; run the same command again to resume\n"
+    task = Task(
+        take_file, take_file.with_suffix(""), "largest", 0.5, overlay=False, formats=(), overwrite=False
+    )
+    with pytest.raises(KeyboardInterrupt):
+        capture_task(task, lambda *_: None)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes differ")

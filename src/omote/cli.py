@@ -36,7 +36,7 @@ from omote.commands.train import TrainArgs
 from omote.commands.verify import VerifyArgs
 from omote.commands.version import VersionArgs
 from omote.commands.weights import WeightsArgs
-from omote.errors import OmoteError
+from omote.errors import OmoteError, is_interrupt
 
 _DESCRIPTION = """Photo or video in; named facial rig controls, a mesh and an animation out.
 
@@ -124,18 +124,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        console.note("stopped; run the same command again to resume")
-        return 130
+        return _stopped()
     except BrokenPipeError:  # the reader of our output went away, as in `omote info x | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:  # noqa: BLE001 - the last line of defence: a fault of ours, told in one line
+        if is_interrupt(error):
+            return _stopped()
         if debug:
             traceback.print_exc()
         text = " ".join(str(error).split()) or "no message"
         hint = "" if debug else " This is a fault in Omote; OMOTE_DEBUG=1 shows where."
         console.error(f"{type(error).__name__}: {text[:300]}.{hint}")
         return 1
+
+
+def _stopped() -> int:
+    console.note("stopped; run the same command again to resume")
+    return 130
 
 
 def entry() -> None:

@@ -12,7 +12,7 @@ from omote import __version__
 from omote.commands.batch import Report
 from omote.commands.notes import notes_to
 from omote.commands.tasks import Busy, Task, locked
-from omote.errors import OmoteError
+from omote.errors import OmoteError, is_interrupt
 from omote.rigs.constants import EMBEDDED
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def capture_task(task: Task, report: Report) -> dict[str, Any]:
         result.update(status="busy", error=f"{task.source}: {busy}", exit_code=2)
     except OmoteError as error:
         result.update(status="failed", error=str(error), exit_code=error.exit_code)
-    except Exception as error:  # noqa: BLE001 - one file's fault must not stop the others; it is reported
+    except Exception as error:  # one file's fault must not stop the others; it is reported
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         if os.environ.get("OMOTE_DEBUG", "") not in ("", "0"):
             traceback.print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
