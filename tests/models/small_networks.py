@@ -37,6 +37,7 @@ def small_mesh(
         "size": 32,
         "mesh_points": points,
         "mesh_axes": 4,
+        "picture_features": 0,
         "hidden": 16,
         "grid": (0, 0),
         "window": (0, 0),

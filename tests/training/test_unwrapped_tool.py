@@ -22,11 +22,14 @@ from tools.inversion.unwrapped import (
     read,
     stored,
     tone,
+    validate,
+    with_normals,
 )
 
 from omote.controls import FACS102
 from omote.models.inversion import InversionNet
 from omote.models.inversion.config import MESH_POINTS
+from omote.models.inversion.mesh import CONTROL_SPREAD
 from omote.rigs.facs import FacsRig, load_rig
 from omote.training.datasets.crops import CropStore
 from omote.training.datasets.shards import complete_shards, write_info
@@ -151,6 +154,18 @@ def test_looks_are_stored_once_and_can_be_read(rig: FacsRig, tmp_path: Path) -> 
     shard.unlink()
     again = stored(net, CropStore(config, rig), shard, tmp_path, True)
     assert all(np.array_equal(again[part], strayed[part]) for part in strayed)
+    of_rgb = CropStore(replace(config, modalities=("rgb",)), rig)
+    make_shard(rig, OPTIONS, tmp_path / "data", 0)
+    alone = stored(net, of_rgb, shard, tmp_path, False)
+    assert alone["seen"].shape == (4, *SIZE, 3)
+    assert np.array_equal(alone["eyes"], plain["eyes"][..., :3])
+    assert np.array_equal(alone["truth"][:, : len(FACS102)], plain["truth"][:, : len(FACS102)])
+    whole = {**alone, **{name: with_normals(alone[name]) for name in PICTURES}}
+    assert all(np.array_equal(whole[name][..., :3], alone[name]) for name in PICTURES)
+    assert not any(whole[name][..., 3:].any() for name in PICTURES)
+    read_alone = read(net.unwrapped, whole, "normal").clamp(net.low, net.high).detach().numpy()
+    apart = np.abs(read_alone - alone["truth"][:, : len(FACS102)] * CONTROL_SPREAD).mean()
+    assert validate(net, net.unwrapped, [alone])["mae"] == pytest.approx(float(apart), rel=1e-4)
     asides = Asides(net.unwrapped, ["window", "eyes"])
     assert read(net.unwrapped, plain).shape == (4, len(FACS102))
     state, wanted = torch.from_numpy(np.array(plain["state"])), torch.rand(4, len(FACS102))

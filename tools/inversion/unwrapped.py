@@ -1,14 +1,16 @@
 """Train what reads the unwrapped face alone, the mesh reader as it is.
 
-    python -m tools.inversion.unwrapped --init net.safetensors --data wild_b --data paper_a --validate-on wild_a \
-        --cache crops --store unwrapped --minutes 65 --lr 1e-3 -o trained.safetensors
+    python -m tools.inversion.unwrapped --init net.safetensors --data wild_b --data paper_a --of-rgb wild_b \
+        --validate-on wild_a --cache crops --store unwrapped --minutes 65 --lr 1e-3 -o trained.safetensors
 
 `omote train inversion` trains both at once, each picture strayed a little and looked at anew in each pass. Here every
 sample is unwrapped once, as uncertain landmarks would crop it, and kept (145 kB), after which a step costs only the
 small network's own time. Mirrored faces, shifts by a pixel, eye crops that stray, other tones, patches of another face
-and missing modalities vary the samples. Controls that are seldom used count more in the loss than their variance gives
-them: otherwise they are learned last. The crop networks are also asked by themselves, the eyes' for the controls of
-eyes, the window's for all, through a layer that is thrown away: what they see would else be learned last, too.
+and missing modalities vary the samples. From RGB alone the mesh reader finds a face less exactly: what is unwrapped by
+what it believes then is kept apart (--of-rgb, 70 kB a sample), and a share of the batches. Controls that are seldom
+used count more in the loss than their variance gives them: otherwise they are learned last. The crop networks are also
+asked by themselves, the eyes' for the controls of eyes, the window's for all, through a layer that is thrown away: what
+they see would else be learned last, too.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import mmap
 import queue
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,8 @@ PICTURES, NUMBERS = ("seen", "framed", "eyes"), ("state", "truth")
 CROPS = {"window": "framed", "eyes": "eyes"}
 """What each crop network looks at."""
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
+OF_RGB = 0.35
+"""Share of the batches that are unwrapped from RGB alone, where there are such."""
 ASIDE = 0.3
 """How much what the crop networks say by themselves counts in the loss."""
 SELDOM = 0.7
@@ -58,17 +63,19 @@ Shard = dict[str, np.ndarray]
 def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, strayed: bool) -> Shard:
     """What is seen of the samples of a shard, as they are or strayed. A folder is for one mesh reader.
 
-    "seen" (N, H, W, 6), "framed" (N, h, w, 6) and "eyes" (N, 2, h, w, 6; never strayed) uint8, "state" and "truth"
-    (N, S).
+    "seen" (N, H, W, K), "framed" (N, h, w, K) and "eyes" (N, 2, h, w, K; never strayed) uint8, "state" and "truth"
+    (N, S). K is 6, or 3 for a store of RGB alone.
     """
-    stem = f"{shard.parent.name}_{shard.stem}{'.strayed' if strayed else ''}"
+    kinds = store.config.modalities
+    of_rgb = ".rgb" if kinds == ("rgb",) else ""
+    stem = f"{shard.parent.name}_{shard.stem}{of_rgb}{'.strayed' if strayed else ''}"
     where = {part: folder / f"{stem}.{part}.npy" for part in (*PICTURES, *NUMBERS)}
     if not where[NUMBERS[-1]].exists():
         samples, rng = list(store.read(shard)), np.random.default_rng(0)
         looks = [stray(sample, rng) for sample in samples] if strayed else samples
         parts = [unwrap(net, looks[first : first + 64]) for first in range(0, len(looks), 64)]
         made = {part: np.concatenate([found[part] for found in parts]) for part in parts[0]}
-        made["eyes"] = np.stack([np.concatenate([s["eyes_rgb"], s["eyes_normal"]], -1) for s in samples])
+        made["eyes"] = np.stack([np.concatenate([s[f"eyes_{kind}"] for kind in kinds], -1) for s in samples])
         for part, path in where.items():
             np.save(path.with_suffix(".part.npy"), made[part])
         for path in where.values():  # the last one tells that all are there
@@ -119,7 +126,9 @@ def autocast() -> torch.autocast:
 def as_pixels(seen: dict[str, torch.Tensor]) -> np.ndarray:
     """The inverse of `as_images`, rounded."""
     mean, spread = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    pictures = ((seen["rgb"] * spread + mean) * 255, (seen["normal"] + 1) * 127.5)
+    pictures = [(seen["rgb"] * spread + mean) * 255]
+    if "normal" in seen:
+        pictures.append((seen["normal"] + 1) * 127.5)
     return torch.cat(pictures, 1).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
@@ -155,6 +164,7 @@ class Feed:
     def _varied(self, where: np.ndarray) -> Shard:
         names = (*self.pictures, *NUMBERS)
         batch = {name: np.stack([self.shards[i][name][j] for i, j in where]) for name in names}
+        batch |= {name: with_normals(batch[name]) for name in self.pictures}
         mirrored = self.rng.random(len(where)) < 0.5
         for name in self.pictures:
             if name == "eyes":
@@ -172,6 +182,12 @@ class Feed:
         for name in NUMBERS:
             batch[name][mirrored] = batch[name][mirrored][:, self.mirror[0]] * self.mirror[1]
         return batch
+
+
+def with_normals(pictures: np.ndarray) -> np.ndarray:
+    """(..., 6) of (..., 3), which have none, or of (..., 6)."""
+    blank = pictures[..., :3] if pictures.shape[-1] == 3 else pictures[..., :0]
+    return np.concatenate([pictures, np.zeros_like(blank)], -1)
 
 
 def hide(pictures: np.ndarray, rng: np.random.Generator) -> None:
@@ -245,6 +261,7 @@ class Asides(torch.nn.Module):
 
 def validate(net: InversionNet, reader: Any, shards: list[Shard]) -> dict[str, float]:
     """Correlation and mean absolute error of the controls."""
+    gone = "normal" if shards[0]["seen"].shape[-1] == 3 else None
     made, truth = [], []
     count = len(net.config.controls)
     reader.eval()
@@ -252,7 +269,8 @@ def validate(net: InversionNet, reader: Any, shards: list[Shard]) -> dict[str, f
         for shard in shards:
             for first in range(0, len(shard["truth"]), BATCH):
                 part = {name: values[first : first + BATCH] for name, values in shard.items()}
-                made.append(read(reader, part).clamp(net.low, net.high))
+                part |= {name: with_normals(part[name]) for name in PICTURES}
+                made.append(read(reader, part, gone).clamp(net.low, net.high))
                 truth.append(torch.from_numpy(part["truth"][:, :count] * CONTROL_SPREAD))
     p, t = torch.cat(made), torch.cat(truth)
     together = torch.stack([p.flatten(), t.flatten()])
@@ -275,6 +293,9 @@ def main() -> None:
     arguments.add_argument("-o", "--output", type=Path, required=True)
     for name in ("data", "validate-on"):
         arguments.add_argument(f"--{name}", type=Path, action="append", required=True)
+    arguments.add_argument(
+        "--of-rgb", type=Path, action="append", default=[], help="data that is also unwrapped from RGB alone"
+    )
     arguments.add_argument("--minutes", type=float, default=60)
     arguments.add_argument(
         "--alone", type=float, default=0, help="of these, minutes of the crop networks alone"
@@ -294,19 +315,26 @@ def main() -> None:
     reader = readers(net)[1]
     rig = open_rig(net.config.rig)
     store = CropStore(net.config, rig, options.cache)
+    of_rgb = CropStore(replace(net.config, modalities=("rgb",)), rig)
     options.store.mkdir(parents=True, exist_ok=True)
 
     count = len(net.config.controls)
     chosen = [shard for folder in options.data for shard in complete_shards(folder)[:-1]]
     training = [stored(net, store, shard, options.store, True) for shard in chosen]
+    more = [shard for folder in options.of_rgb for shard in complete_shards(folder)]
+    training_of_rgb = [stored(net, of_rgb, shard, options.store, True) for shard in more]
     held_out = {
-        folder.name: [stored(net, store, shard, options.store, False) for shard in complete_shards(folder)]
+        f"{folder.name}{told}": [
+            stored(net, crops, shard, options.store, False) for shard in complete_shards(folder)
+        ]
         for folder in options.validate_on
+        for told, crops in (("", store), (" from RGB", of_rgb))
     }
     names = [name for name in CROPS if name not in options.frozen]
     whole = options.alone < options.minutes
     pictures = PICTURES if whole else tuple(CROPS[name] for name in names)
     feed = Feed(training, pictures, mirror_of(rig), options.seed)
+    feed_of_rgb = Feed(training_of_rgb, pictures, mirror_of(rig), options.seed + 1) if more else None
     weight = precision(training, count)
     print(f"{len(feed.where)} samples", flush=True)
     reader.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -321,21 +349,21 @@ def main() -> None:
         rate = min(1, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * spent / options.minutes))
         for group in optimiser.param_groups:
             group["lr"] = options.lr * rate
-        batch = feed.ready.get()
         draw = rng.random()
-        gone = "rgb" if draw < DROP else "normal" if draw < 2 * DROP else None
+        gone = "rgb" if draw > 1 - DROP else "normal" if draw < (OF_RGB if feed_of_rgb else DROP) else None
+        batch = (feed_of_rgb if feed_of_rgb and gone == "normal" else feed).ready.get()
         wanted = torch.from_numpy(batch["truth"][:, :count]) * CONTROL_SPREAD
         alone = spent < options.alone
         if alone:
             glance(reader, names, batch, gone)
         error = torch.zeros(count) if alone else (read(reader, batch, gone) - wanted).square().mean(0)
-        more = asides(torch.from_numpy(batch["state"]), wanted)
+        aside = asides(torch.from_numpy(batch["state"]), wanted)
         optimiser.zero_grad()
-        (10 * ((error * weight).mean() + ASIDE * sum(more))).backward()
+        (10 * ((error * weight).mean() + ASIDE * sum(aside))).backward()
         optimiser.step()
         step += 1
         if gone is None:
-            losses.append([each.item() for each in (error.mean(), *more)])
+            losses.append([each.item() for each in (error.mean(), *aside)])
         with torch.no_grad():
             decay = min(DECAY, step / (step + 20))
             torch._foreach_lerp_(list(average.parameters()), list(reader.parameters()), 1 - decay)

@@ -31,7 +31,8 @@ def save_checkpoint(
         path: `.safetensors`.
         net: what to write.
         precision: of the weights. "float16": half the size, a relative error up to 0.0005. "int8": large trained
-            matrices as bytes with a scale a row (errors up to 0.4 % of the row's largest entry), the rest in float16.
+            matrices and kernels as bytes with a scale for each output (errors up to 0.4 % of its largest weight), the
+            rest in float16.
         **notes: anything JSON holds, kept beside the description (how it was trained, what it reaches).
 
     Raises:
@@ -43,7 +44,7 @@ def save_checkpoint(
     large = {
         name
         for name, value in net.named_parameters()
-        if value.requires_grad and value.ndim == 2 and value.numel() >= _LEAST_BYTES
+        if value.requires_grad and value.ndim > 1 and value.numel() >= _LEAST_BYTES
     }
     for name, value in net.state_dict().items():
         stored = value.detach().cpu().contiguous()
@@ -96,10 +97,11 @@ def load_checkpoint(
     return net.eval()
 
 
-def _as_bytes(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix (N, K) as int8, and the scale of each row (N,)."""
-    scale = matrix.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
-    return (matrix / scale[:, None]).round().to(torch.int8), scale
+def _as_bytes(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights (N, ...) as int8, and the scale of each output (N,)."""
+    rows = weights.flatten(1)
+    scale = rows.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / 127
+    return (rows / scale[:, None]).round().to(torch.int8).view_as(weights), scale
 
 
 def _as_floats(stored: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +109,8 @@ def _as_floats(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     scales = {name: stored.pop(name) for name in list(stored) if name.endswith(_SCALE)}
     for name, value in stored.items():
         if name + _SCALE in scales:
-            stored[name] = value.float() * scales.pop(name + _SCALE)[:, None]
+            scale = scales.pop(name + _SCALE)
+            stored[name] = value.float() * scale.reshape(-1, *[1] * (value.ndim - 1))
         elif value.is_floating_point():
             stored[name] = value.float()
     return stored | scales  # a scale of nothing does not fit the description, which the caller finds

@@ -32,6 +32,7 @@ _LARGEST = {
     "window_features": 2048,
 }
 _MOST_PLACE_FEATURES = 1024
+_MOST_PICTURE_FEATURES = 4096
 _MOST_CONTROLS = 4096
 _MOST_POINTS = 20_000
 _DEEPEST = 200
@@ -66,6 +67,8 @@ class InversionConfig:
             is none (the paper).
         mesh_steps: how many steps with weights of their own; mesh_again: how often the last one is repeated.
         mesh_axes: principal axes that what is seen at the points is projected onto, of each modality.
+        picture_features: numbers that describe the whole picture, from which the belief of the steps is corrected where
+            RGB is all there is (`omote.models.inversion.picture`); 0 is none.
         identity: coefficients of the rig's identity, which the steps find as well.
         grid: (height, width) of the unwrapped face from which the controls are read once the mesh is found
             (`omote.models.inversion.unwrapped`), multiples of 8; (0, 0) is none.
@@ -111,6 +114,7 @@ class InversionConfig:
     mesh_steps: int = 4
     mesh_again: int = 1
     mesh_axes: int = 512
+    picture_features: int = 0
     identity: int = 0
     grid: tuple[int, int] = (0, 0)
     grid_axes: int = 0
@@ -146,6 +150,11 @@ class InversionConfig:
         if not 0 < self.mesh_steps <= 16 or not 0 <= self.mesh_again <= 16:
             what = f"got {self.mesh_steps} and {self.mesh_again}"
             raise InputError(f"mesh_steps must be within 1..16 and mesh_again within 0..16, {what}")
+        if not 0 <= self.picture_features <= _MOST_PICTURE_FEATURES:
+            what = f"picture_features must be within 0..{_MOST_PICTURE_FEATURES}, got {self.picture_features}"
+            raise InputError(what)
+        if self.picture_features and not self.mesh_points:
+            raise InputError("picture_features correct what is read on the mesh, and need mesh_points")
         if self.backbone == "none" and not self.mesh_points:
             raise InputError("a network without a backbone needs mesh_points")
         if self.mesh_points and self.align != "face":
@@ -243,6 +252,7 @@ class InversionConfig:
             backbone="none",
             mesh_points=points,
             mesh_axes=min(352, 3 * points),
+            picture_features=256,
             identity=identity,
             hidden=640,
             grid=(112, 96),

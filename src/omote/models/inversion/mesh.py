@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, InversionConfig
+from omote.models.inversion.picture import PictureReader
 
 if TYPE_CHECKING:
     from omote.rigs.surface_points import LinearPoints
@@ -98,6 +99,9 @@ class MeshReader(nn.Module):
         self.steps = nn.ModuleList(
             MeshStep(axes, state, extra, config.hidden) for _ in range(config.mesh_steps)
         )
+        self.picture = None
+        if config.picture_features and "rgb" in config.modalities:
+            self.picture = PictureReader(state, config.picture_features)
 
     # ---- what is set before training ---------------------------------------------------------------------------------
 
@@ -129,7 +133,7 @@ class MeshReader(nn.Module):
         return bool(self.moves.any())
 
     def forward(self, images: Mapping[str, Tensor], extra: Tensor) -> list[Belief]:
-        """What is believed after each step.
+        """What is believed after each step, and of colours alone after a look at the whole picture, too.
 
         Args:
             images: (B, 3, S, S) of "rgb" (any scale) and "normal" (components -1..1), those that are there.
@@ -143,6 +147,9 @@ class MeshReader(nn.Module):
             change = step(self.seen(images, belief), state, extra.float())
             beliefs.append(self.belief(state + change.float()))
             belief = self.within(beliefs[-1])
+        if self.picture is not None and set(images) == {"rgb"}:
+            state = self.units(belief)
+            beliefs.append(self.belief(state + self.picture(images["rgb"], state).float()))
         return beliefs
 
     def surfaces(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omote.models.inversion.config import IMAGENET_STD, MODALITIES, InversionConfig
+from omote.models.inversion.layers import TILE, Block
 from omote.models.inversion.mesh import (
     BRIGHTEST,
     CONTROL_SPREAD,
@@ -41,8 +42,6 @@ from omote.models.inversion.mesh import (
 _DARKEST = 6 / 255  # spread of colours below which differences are not magnified further
 EVERY = 4
 """Pixels of which one is looked at for mean and spread."""
-TILE = 4
-"""Side of the squares of pixels that become channels, and over which the coarse picture is the mean."""
 _PLACE_FEATURES = 32
 _FACE_WIDTH, _DIRECT_WIDTH, _LAST_WIDTH = 640, 256, 1024
 _CROP_WIDTHS = (64, 96)
@@ -65,10 +64,10 @@ class CropNet(nn.Module):
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, first, 3, padding=1),
             nn.ReLU(),
-            _Block(first),
+            Block(first),
             nn.Conv2d(first, second, 3, stride=2, padding=1),
             nn.ReLU(),
-            _Block(second),
+            Block(second),
             nn.Conv2d(second, _PLACE_FEATURES, 1),
             nn.ReLU(),
         )
@@ -356,11 +355,11 @@ class _FaceNet(nn.Module):
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, narrow, 3, padding=1),
             nn.ReLU(),
-            _Block(narrow),
+            Block(narrow),
             nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
             nn.ReLU(),
-            _Block(wide),
-            _Block(wide),
+            Block(wide),
+            Block(wide),
             nn.Conv2d(wide, _PLACE_FEATURES, 1),
             nn.ReLU(),
         )
@@ -376,21 +375,6 @@ class _FaceNet(nn.Module):
         hidden = hidden + functional.relu(self.second(hidden))
         found: Tensor = self.last(hidden)
         return found
-
-
-class _Block(nn.Module):
-    """Two convolutions beside a shortcut; at first the shortcut is most of it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        with torch.no_grad():
-            self.second.weight.mul_(0.3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As its input."""
-        made: Tensor = functional.relu(x + self.second(functional.relu(self.first(x))))
-        return made
 
 
 class _Perceptron(nn.Module):

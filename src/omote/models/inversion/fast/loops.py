@@ -13,7 +13,8 @@ import numpy as np
 from numba import prange
 
 from omote.models.compiled import loop, part, stored
-from omote.models.inversion.unwrapped import EVERY, TILE
+from omote.models.inversion.layers import TILE
+from omote.models.inversion.unwrapped import EVERY
 
 
 @loop

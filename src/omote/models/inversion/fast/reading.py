@@ -13,8 +13,9 @@ from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from omote.models.inversion.fast.loops import crop_tiles, look_at_points, look_through, unwrap
 from omote.models.inversion.fast.products import Product, pack
+from omote.models.inversion.layers import TILE
 from omote.models.inversion.mesh import BRIGHTEST, DARKEST, FARTHEST, NEAREST, Belief, MeshReader, rotation
-from omote.models.inversion.unwrapped import TILE, UnwrappedReader
+from omote.models.inversion.unwrapped import UnwrappedReader
 
 Floats = np.ndarray
 Fast = TypeVar("Fast", bound=nn.Module)
@@ -43,6 +44,8 @@ class FastMesh(MeshReader):
         made = _turned_into(cls, mesh)
         made.dtype = dtype
         pack(made.steps.to(dtype), dtype)
+        if made.picture is not None:
+            pack(made.picture.to(dtype), dtype)
         made.products = {}
         for name in made.modalities:
             axes = getattr(made, f"{name}_axes")
