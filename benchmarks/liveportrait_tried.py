@@ -25,10 +25,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.compiled import as_array
-from omote.models.liveportrait.fast.convolutions import Conv, DeepConv, SingleConv
+from omote.models.liveportrait.fast.convolutions import DeepConv, SingleConv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.fast.winograd import TiledConv
+from omote.models.packed import Conv
 
 Work = Callable[[], Any]
 HALF, FULL = torch.bfloat16, torch.float32

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from omote.models.compiled import as_array
 from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, WarpingConfig
 from omote.models.liveportrait.fast import FastGenerator, FastWarping
-from omote.models.liveportrait.fast import convolutions as packed
 from omote.models.liveportrait.fast import enlarged as cells_of_four
-from omote.models.liveportrait.fast.convolutions import Conv, fold_norm
+from omote.models.liveportrait.fast.convolutions import fold_norm
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.fast.winograd import TiledConv
@@ -22,13 +21,6 @@ from omote.models.liveportrait.warping import WarpingModule
 from omote.models.seeded import fill_seeded
 
 KEYPOINTS = 5
-
-
-@pytest.fixture(params=[True, False], ids=["packed", "plain"])
-def packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With oneDNN's own operations, and where torch was built without them."""
-    if not request.param:
-        monkeypatch.setattr(packed, "_can_pack", lambda: False)
 
 
 def warping(*, occlusion: bool = True) -> WarpingModule:
@@ -63,21 +55,6 @@ def generator(upscale: int = 2) -> SpadeGenerator:
 def keypoints(count: int, seed: int) -> torch.Tensor:
     rng = np.random.default_rng(seed)
     return torch.from_numpy(rng.uniform(-0.9, 0.9, (count, KEYPOINTS, 3)).astype(np.float32))
-
-
-@pytest.mark.usefixtures("packing")
-@pytest.mark.parametrize(("activation", "leak"), [("none", 0.0), ("relu", 0.0), ("leaky_relu", 0.2)])
-@pytest.mark.parametrize("dims", [2, 3])
-def test_a_convolution_is_torch_s(activation: packed.Activation, leak: float, dims: int) -> None:
-    torch.manual_seed(0)
-    weight, bias, x = torch.randn(6, 4, *[3] * dims), torch.randn(6), torch.randn(2, 4, *[5] * dims)
-    plain = (F.conv2d if dims == 2 else F.conv3d)(x, weight, bias, padding=1)
-    added = torch.randn_like(plain)
-    act = {"none": lambda t: t, "relu": F.relu, "leaky_relu": lambda t: F.leaky_relu(t, leak)}[activation]
-    conv = Conv(weight, bias, torch.float32, activation=activation, leak=leak)
-    assert conv(x).numpy() == pytest.approx(act(plain).numpy(), abs=1e-5)
-    assert conv(x, plus=added).numpy() == pytest.approx(act(plain + added).numpy(), abs=1e-5)
-    assert conv(x[:1]).numpy() == pytest.approx(act(plain[:1]).numpy(), abs=1e-5)  # another size
 
 
 @pytest.mark.usefixtures("packing")

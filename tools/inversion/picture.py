@@ -39,8 +39,10 @@ from omote.training.mesh_start import mirror_of
 from tools.inversion.unwrapped import autocast, hide, tone
 
 BATCH, DECAY, WARMUP = 128, 0.998, 100
-POSE_WEIGHT, IDENTITY_WEIGHT = 3.0, 0.3
-"""How much errors of the pose and of the identity count, those of the controls being 1: where the face is decides what
+POSE_WEIGHT, IDENTITY_WEIGHT = 6.0, 0.3
+"""How much errors of the pose and of the identity count, those of the controls being 1."""
+AWAY = 0.03
+"""Crop widths that points may be away to count as much as a usual spread of everything: where the face is decides what
 is seen of it."""
 NAMES = ("rgb", "controls", "identity", "pose")
 Arrays = dict[str, np.ndarray]
@@ -184,7 +186,9 @@ def main() -> None:
         rgb, truth = as_batch(feed.ready.get(), mesh)
         if rng.random() < 0.5:
             rgb, truth = rgb.flip(3), truth[:, index] * sign
-        error = ((corrected(reader, rgb, stepped(mesh, rgb)) - truth).square() * weight).mean()
+        found = corrected(reader, rgb, stepped(mesh, rgb))
+        away = mesh.project(mesh.belief(found)) - mesh.project(mesh.belief(truth))
+        error = ((found - truth).square() * weight).mean() + (away / AWAY).square().sum(2).mean()
         optimiser.zero_grad()
         error.backward()
         optimiser.step()
@@ -196,11 +200,11 @@ def main() -> None:
         if spent - told > 4:
             told = spent
             keep(options.output, net, average)
-            found = {name: validate(mesh, average, part) for name, part in held_out.items()}
-            print(f"{spent:.0f} min, {step} steps, loss {np.mean(losses[-100:]):.4f}, {found}", flush=True)
+            told_of = {name: validate(mesh, average, part) for name, part in held_out.items()}
+            print(f"{spent:.0f} min, {step} steps, loss {np.mean(losses[-100:]):.4f}, {told_of}", flush=True)
     keep(options.output, net, average)
-    found = {name: validate(mesh, average, part) for name, part in held_out.items()}
-    print(f"{step} steps of {BATCH} in {options.minutes:g} min: {found}")
+    told_of = {name: validate(mesh, average, part) for name, part in held_out.items()}
+    print(f"{step} steps of {BATCH} in {options.minutes:g} min: {told_of}")
 
 
 def keep(path: Path, net: InversionNet, reader: PictureReader) -> None:

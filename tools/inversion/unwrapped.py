@@ -47,7 +47,7 @@ PICTURES, NUMBERS = ("seen", "framed", "eyes"), ("state", "truth")
 CROPS = {"window": "framed", "eyes": "eyes"}
 """What each crop network looks at."""
 BATCH, DROP, DECAY, WARMUP = 128, 0.12, 0.998, 100
-OF_RGB = 0.35
+OF_RGB = 0.45
 """Share of the batches that are unwrapped from RGB alone, where there are such."""
 ASIDE = 0.3
 """How much what the crop networks say by themselves counts in the loss."""

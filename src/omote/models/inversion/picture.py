@@ -32,7 +32,7 @@ class PictureReader(nn.Module):
     def __init__(self, state: int, features: int) -> None:
         super().__init__()
         first, second, third = _WIDTHS
-        self.convolutions = nn.Sequential(
+        self.convolutions: nn.Module = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(3 * TILE**2, first, 3, padding=1),
             nn.ReLU(),

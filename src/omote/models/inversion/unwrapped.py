@@ -60,7 +60,7 @@ class CropNet(nn.Module):
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
         first, second = _CROP_WIDTHS
-        self.convolutions = nn.Sequential(
+        self.convolutions: nn.Module = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, first, 3, padding=1),
             nn.ReLU(),
@@ -351,7 +351,7 @@ class _FaceNet(nn.Module):
     def __init__(self, size: tuple[int, int], around: int, controls: int) -> None:
         super().__init__()
         narrow, wide = 64, 128
-        self.convolutions = nn.Sequential(
+        self.convolutions: nn.Module = nn.Sequential(
             nn.PixelUnshuffle(TILE),
             nn.Conv2d(6 * TILE**2, narrow, 3, padding=1),
             nn.ReLU(),

@@ -132,13 +132,11 @@ def crop_tiles(pictures: Any, channels: Any, dark: Any, tiles: Any) -> None:
     (rgb, normal), (scale, shift) = pictures, channels
     for b in prange(len(tiles)):
         crop = np.zeros((6, TILE * tiles.shape[1], TILE * tiles.shape[2]), np.float32)
-        for c in range(3):
-            if len(rgb):
-                crop[c] = rgb[b, c] * scale[0, c] + shift[0, c]
-            if len(normal):
-                crop[3 + c] = normal[b, c] * scale[1, c] + shift[1, c]
         if len(rgb):
+            _scaled(rgb[b], scale[0], shift[0], crop[:3])
             _relative(crop, dark)
+        if len(normal):
+            _scaled(normal[b], scale[1], shift[1], crop[3:])
         _into_tiles(crop, tiles[b])
 
 
@@ -202,6 +200,13 @@ def _turn_back(turn: Any, vector: Any) -> None:
     x, y, z = vector[0], vector[1], vector[2]
     for i in range(3):
         vector[i] = turn[0, i] * x + turn[1, i] * y + turn[2, i] * z
+
+
+@part
+def _scaled(picture: Any, scale: Any, shift: Any, made: Any) -> None:
+    """(C, h, w), each channel multiplied and shifted."""
+    for c in range(len(picture)):
+        made[c] = picture[c] * scale[c] + shift[c]
 
 
 @part

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
+from omote.models.inversion.fast.convolutions import PackedConvolutions
 from omote.models.inversion.fast.loops import crop_tiles, look_at_points, look_through, unwrap
 from omote.models.inversion.fast.products import Product, pack
 from omote.models.inversion.layers import TILE
@@ -45,6 +46,7 @@ class FastMesh(MeshReader):
         made.dtype = dtype
         pack(made.steps.to(dtype), dtype)
         if made.picture is not None:
+            made.picture.convolutions = PackedConvolutions(made.picture.convolutions.children(), dtype)
             pack(made.picture.to(dtype), dtype)
         made.products = {}
         for name in made.modalities:
@@ -84,7 +86,7 @@ class FastUnwrapped(UnwrappedReader):
         made.dtype = dtype
         for net in (made.face, made.eyes, made.window):
             if net is not None:  # the loops make the tiles
-                net.convolutions = nn.Sequential(*list(net.convolutions)[1:])
+                net.convolutions = PackedConvolutions(list(net.convolutions.children())[1:], dtype)
         for part in made.children():
             pack(part.to(dtype), dtype)
         return made

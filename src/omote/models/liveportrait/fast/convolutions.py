@@ -1,121 +1,14 @@
-"""Convolutions in the order in which the processor multiplies, with what follows them fused in.
-
-oneDNN takes weights that were put into its own order once, and adds bias, activation and a second summand before the
-result leaves the cache. Where torch was built without it, the plain operations do the same.
-"""
+"""Convolutions of volumes with few outputs, as products that processors are fast at."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Activation = Literal["none", "relu", "leaky_relu"]
-
-
-_SMALL = 64  # places of a volume's slice up to which its convolution is one product of matrices
-
-Padding = Sequence[tuple[int, int]]
-
-
-class Conv:
-    """A convolution of 2 or 3 dimensions, stride 1, then an activation.
-
-    Args:
-        weight: (out, in, ...) float32; out and in of one group.
-        bias: (out,).
-        dtype: of weights and activations: float32 or bfloat16.
-        padding: zeros before and after, for each dimension; default: half the kernel.
-        activation: what follows.
-        leak: of "leaky_relu".
-    """
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        dtype: torch.dtype,
-        *,
-        padding: Padding | None = None,
-        activation: Activation = "none",
-        leak: float = 0.2,
-    ) -> None:
-        dims = weight.ndim - 2
-        self.activation, self.leak = activation, leak
-        self._layout = torch.channels_last if dims == 2 else torch.channels_last_3d
-        self._kernel = weight.shape[2:]
-        self._padding = list(padding or [(n // 2, n // 2) for n in self._kernel])
-        self._ones, self._around = [1] * dims, [max(both) for both in self._padding]
-        self._weight = weight.detach().to(dtype).contiguous(memory_format=self._layout)
-        self._bias = None if bias is None else bias.detach().to(dtype).contiguous()
-        self._packed: dict[tuple[int, ...], Tensor] = {}
-
-    def __call__(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
-        """The result (B, out, ...), channels last.
-
-        Args:
-            x: (B, in, ...) of the dtype.
-            plus: added before the activation; of the result's shape.
-        """
-        x = x.contiguous(memory_format=self._layout)
-        if x.ndim == 5 and x.shape[3] * x.shape[4] <= _SMALL and plus is None:
-            return self._as_product(x)
-        made = self._convolved(x, plus) if _can_pack() else self._plain(x, plus)
-        # Zeros can only be asked for on both sides alike: what the larger number made too much is cut off.
-        for axis, (before, after) in enumerate(self._padding, 2):
-            if before != after:
-                around = max(before, after)
-                made = made.narrow(axis, around - before, made.shape[axis] - 2 * around + before + after)
-        return made
-
-    def _convolved(self, x: Tensor, plus: Tensor | None) -> Tensor:
-        shape = tuple(x.shape)
-        packed = self._packed.get(shape)
-        if packed is None:
-            packed = _ops()._reorder_convolution_weight(
-                self._weight, self._around, self._ones, self._ones, 1, list(shape)
-            )
-            # One size at a time: the weights of a large one are many megabytes.
-            self._packed = {shape: packed}
-        where = (self._around, self._ones, self._ones, 1)
-        if plus is None:
-            scalars = [self.leak] if self.activation == "leaky_relu" else []
-            made: Tensor = _ops()._convolution_pointwise(
-                x, packed, self._bias, *where, self.activation, scalars, ""
-            )
-            return made
-        plus = plus.contiguous(memory_format=self._layout)
-        made = _ops()._convolution_pointwise.binary(
-            x, plus, packed, self._bias, *where, "add", 1.0, None, [], None
-        )
-        return self._activated(made)
-
-    def _plain(self, x: Tensor, plus: Tensor | None) -> Tensor:
-        convolve: Any = F.conv2d if x.ndim == 4 else F.conv3d
-        made: Tensor = convolve(x, self._weight, self._bias, padding=self._around)
-        return self._activated(made if plus is None else made + plus)
-
-    def _as_product(self, x: Tensor) -> Tensor:
-        """Of a volume so flat that a convolution would hold more edge than inside: its patches as rows."""
-        sides = [side for both in reversed(self._padding) for side in both]
-        padded = F.pad(x.movedim(1, -1), (0, 0, *sides))  # (B, D, H, W, in)
-        made = [n - k + 1 for n, k in zip(padded.shape[1:4], self._kernel, strict=True)]
-        steps = padded.stride()
-        seen = padded.as_strided(
-            (len(x), *made, *self._kernel, x.shape[1]), (*steps[:4], *steps[1:4], steps[4])
-        )
-        rows = seen.reshape(-1, self._kernel.numel() * x.shape[1])
-        weight = self._weight.movedim(1, -1).flatten(1)
-        return self._activated(F.linear(rows, weight, self._bias).view(len(x), *made, -1).movedim(-1, 1))
-
-    def _activated(self, x: Tensor) -> Tensor:
-        if self.activation == "none":
-            return x
-        return F.relu_(x) if self.activation == "relu" else F.leaky_relu_(x, self.leak)
+from omote.models.packed import Conv
 
 
 class DeepConv:
@@ -168,27 +61,3 @@ def fold_norm(weight: Tensor, bias: Tensor | None, norm: Any) -> tuple[Tensor, T
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     before = norm.running_mean if bias is None else norm.running_mean - bias
     return weight * scale.view(-1, *[1] * (weight.ndim - 1)), norm.bias - before * scale
-
-
-def _ops() -> Any:
-    return torch.ops.mkldnn
-
-
-@cache
-def _can_pack() -> bool:
-    """Whether this torch has the operations, with the result that is expected."""
-    x, w = torch.arange(16.0).view(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
-    ones = [1, 1]
-    with torch.autocast("cpu", enabled=False):  # wherever it is first asked
-        try:
-            packed = _ops()._reorder_convolution_weight(w, ones, ones, ones, 1, [1, 1, 4, 4])
-            made = _ops()._convolution_pointwise(
-                x, packed, None, ones, ones, ones, 1, "leaky_relu", [0.2], ""
-            )
-            added = _ops()._convolution_pointwise.binary(
-                x, x, packed, None, ones, ones, ones, 1, "add", 1.0, None, [], None
-            )
-        except (AttributeError, RuntimeError, NotImplementedError, TypeError):
-            return False
-        plain = F.conv2d(x, w, padding=1)
-    return torch.allclose(made, plain) and torch.allclose(added, plain + x)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from omote.models.compiled import as_array
-from omote.models.liveportrait.fast.convolutions import Activation, Conv
 from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells
+from omote.models.packed import Activation, Conv
 
 _CELLS = 1024  # at a time: few enough for the caches, enough for the products
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.compiled import as_array, use_torch_threads
-from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.fast.winograd import picture_conv
 from omote.models.liveportrait.generator import Spade, SpadeGenerator, SpadeResBlock
+from omote.models.packed import Conv
 
 _LEAK, _EPSILON = 0.2, 1e-5
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from omote.models.compiled import as_array
-from omote.models.liveportrait.fast.convolutions import Conv
 from omote.models.liveportrait.fast.loops import give_tiles, take_tiles
+from omote.models.packed import Conv
 
 _WIDE = 128  # channels from which it is faster
 
