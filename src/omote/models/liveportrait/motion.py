@@ -13,6 +13,7 @@ from omote.errors import InputError
 from omote.models.liveportrait.config import MotionConfig
 
 _NORM_EPS = 1e-6
+_SILENT = 1e-24  # squared response
 _SMALLEST_SIDE = 32
 """The backbone halves the image five times."""
 
@@ -124,6 +125,7 @@ class _GlobalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
-        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        # A sum of squares, as torch's norm over pixels is slow on CPUs; a silent channel has no gradient there either.
+        response = x.square().sum((1, 2), keepdim=True).clamp_min(_SILENT).sqrt()
         relative = response / (response.mean(-1, keepdim=True) + _NORM_EPS)
-        return self.gamma * (x * relative) + self.beta + x
+        return torch.addcmul(self.beta, x, self.gamma * relative + 1)
