@@ -57,7 +57,7 @@ class Run:
 
 
 _UNREAD: dict[str, Any] = {"grid": (0, 0), "window": (0, 0), "both_ways": False}
-_NO_MESH: dict[str, Any] = {**_UNREAD, "mesh_points": 0, "quiet": ()}
+_NO_MESH: dict[str, Any] = {**_UNREAD, "mesh_points": 0, "picture_features": 0, "quiet": ()}
 _HIERA: dict[str, Any] = {
     "backbone": "hiera",
     "embed_dim": 32,

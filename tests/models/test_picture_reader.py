@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.models.small_networks import small_mesh, small_unwrapped
 
 from omote.errors import InputError
@@ -118,7 +119,9 @@ def test_arranged_for_speed_it_says_the_same(dtype: torch.dtype) -> None:
     with torch.no_grad():
         wanted = net(rgb=given["rgb"])
     found = FastInversion(net, dtype)(rgb=given["rgb"])
-    assert (found - wanted).abs().mean() < (1e-5 if dtype == torch.float32 else 0.02)
+    assert (found - wanted).abs().mean() < (1e-5 if dtype == torch.float32 else 3e-4)
+    with torch.no_grad():  # without it, ten times as far away
+        assert (network()(rgb=given["rgb"]) - wanted).abs().mean() > 3e-3
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -132,6 +135,10 @@ def test_it_travels_with_the_network(precision: Any, tmp_path: Path) -> None:
     assert again.mesh.picture is not None
     kernel, was = (part.convolutions[-3].second.weight for part in (again.mesh.picture, net.mesh.picture))
     assert kernel.numel() > 1 << 16  # large enough for bytes
+    name = "mesh.picture.convolutions.9.second.weight"
+    kept = load_file(tmp_path / "net.safetensors")
+    assert kept[name].dtype == (torch.int8 if precision == "int8" else torch.float16)
+    assert (kept[name + ".scale"].shape == (128,)) if precision == "int8" else (name + ".scale" not in kept)
     rows, apart = was.flatten(1).abs().amax(1), (kernel - was).flatten(1).abs().amax(1)
     assert bool((apart <= rows * (0.004 if precision == "int8" else 0.0006)).all())
 

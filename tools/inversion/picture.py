@@ -36,7 +36,7 @@ from omote.training.datasets.crops import CropStore
 from omote.training.datasets.loader import collate, stray
 from omote.training.datasets.shards import complete_shards
 from omote.training.mesh_start import mirror_of
-from tools.inversion.unwrapped import autocast, hide, tone
+from tools.inversion.unwrapped import autocast, check_apart, hide, tone
 
 BATCH, DECAY, WARMUP = 128, 0.998, 100
 POSE_WEIGHT, IDENTITY_WEIGHT = 6.0, 0.3
@@ -157,13 +157,14 @@ def main() -> None:
     torch.manual_seed(options.seed)
     net = load_checkpoint(options.init)
     mesh = net.mesh
-    if mesh is None:
-        raise InputError("it reads no mesh", where="--init")
+    if mesh is None or mesh.extra or "rgb" not in net.config.modalities:
+        raise InputError("it reads no mesh from RGB, or has backbones before that", where="--init")
+    check_apart(options.data, options.validate_on)
     mesh.picture, reader = None, mesh.picture
     state = sum(mesh.counts)
     if reader is None:
         reader = PictureReader(state, options.features)
-    shards = [shard for folder in options.data for shard in complete_shards(folder)]
+    shards = [shard for folder in options.data for shard in complete_shards(folder)[:-1]]
     training = gathered(options.init, shards, options.threads)
     held_out = {
         folder.name: gathered(options.init, complete_shards(folder), options.threads)

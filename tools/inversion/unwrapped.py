@@ -7,21 +7,23 @@
 sample is unwrapped once, as uncertain landmarks would crop it, and kept (145 kB), after which a step costs only the
 small network's own time. Mirrored faces, shifts by a pixel, eye crops that stray, other tones, patches of another face
 and missing modalities vary the samples. From RGB alone the mesh reader finds a face less exactly: what is unwrapped by
-what it believes then is kept apart (--of-rgb, 70 kB a sample), and a share of the batches. Controls that are seldom
-used count more in the loss than their variance gives them: otherwise they are learned last. The crop networks are also
-asked by themselves, the eyes' for the controls of eyes, the window's for all, through a layer that is thrown away: what
-they see would else be learned last, too.
+what it believes then (--of-rgb) is kept apart, 70 kB a sample, and makes up 45 % of the batches. Controls that are
+seldom used count more in the loss than their variance gives them: otherwise they are learned last. The crop networks
+are also asked by themselves, the eyes' for the controls of eyes, the window's for all, through a layer that is thrown
+away: what they see would else be learned last, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import math
 import mmap
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,17 @@ HIDDEN, PATCH = 0.2, (0.1, 0.45)
 Shard = dict[str, np.ndarray]
 
 
+def check_apart(training: Sequence[Path], validation: Sequence[Path]) -> None:
+    """Refuse folders that both are to learn from and to validate on.
+
+    Raises:
+        InputError: one is.
+    """
+    both = {folder.resolve() for folder in training} & {folder.resolve() for folder in validation}
+    if both:
+        raise InputError("it is trained on", where=f"--validate-on {min(both)}")
+
+
 def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, strayed: bool) -> Shard:
     """What is seen of the samples of a shard, as they are or strayed. A folder is for one mesh reader.
 
@@ -68,6 +81,9 @@ def stored(net: InversionNet, store: CropStore, shard: Path, folder: Path, stray
     """
     kinds = store.config.modalities
     of_rgb = ".rgb" if kinds == ("rgb",) else ""
+    if of_rgb and net.mesh is not None and net.mesh.picture is not None:
+        weights = net.mesh.picture.last.weight.detach().float().numpy()
+        of_rgb += f"-{hashlib.sha256(weights.tobytes()).hexdigest()[:8]}"
     stem = f"{shard.parent.name}_{shard.stem}{of_rgb}{'.strayed' if strayed else ''}"
     where = {part: folder / f"{stem}.{part}.npy" for part in (*PICTURES, *NUMBERS)}
     if not where[NUMBERS[-1]].exists():
@@ -311,6 +327,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
 
+    check_apart([*options.data, *options.of_rgb], options.validate_on)
     net = load_checkpoint(options.init)
     reader = readers(net)[1]
     rig = open_rig(net.config.rig)
@@ -321,7 +338,7 @@ def main() -> None:
     count = len(net.config.controls)
     chosen = [shard for folder in options.data for shard in complete_shards(folder)[:-1]]
     training = [stored(net, store, shard, options.store, True) for shard in chosen]
-    more = [shard for folder in options.of_rgb for shard in complete_shards(folder)]
+    more = [shard for folder in options.of_rgb for shard in complete_shards(folder)[:-1]]
     training_of_rgb = [stored(net, of_rgb, shard, options.store, True) for shard in more]
     held_out = {
         f"{folder.name}{told}": [
@@ -329,6 +346,7 @@ def main() -> None:
         ]
         for folder in options.validate_on
         for told, crops in (("", store), (" from RGB", of_rgb))
+        if crops is store or more
     }
     names = [name for name in CROPS if name not in options.frozen]
     whole = options.alone < options.minutes

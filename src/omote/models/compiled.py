@@ -21,7 +21,7 @@ _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc", "nsz", "arcp"}, 
 # Only what says prange: to look for more takes minutes to compile.
 _ELSEWHERE = ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion")
 part = njit(**_OPTIONS)
-# No sums or products of whole arrays within prange: such a loop compiles after others only, not by itself.
+# Sums and products of whole arrays belong into a part: within prange they compile only after other loops.
 loop = njit(**_OPTIONS, parallel={"prange": True, **dict.fromkeys(_ELSEWHERE, False)})
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omote.errors import InputError
+
 Activation = Literal["none", "relu", "leaky_relu"]
 Padding = Sequence[tuple[int, int]]
 
@@ -28,9 +30,12 @@ class Conv:
         bias: (out,).
         dtype: of weights and activations: float32 or bfloat16.
         stride: of all dimensions.
-        padding: zeros before and after, for each dimension (with a stride, as many); default: half the kernel.
+        padding: zeros before and after, for each dimension; default: half the kernel.
         activation: what follows.
         leak: of "leaky_relu".
+
+    Raises:
+        InputError: a stride, and other numbers of zeros before than after.
     """
 
     def __init__(
@@ -45,6 +50,8 @@ class Conv:
         leak: float = 0.2,
     ) -> None:
         dims = weight.ndim - 2
+        if stride > 1 and any(before != after for before, after in padding or ()):
+            raise InputError("a convolution with a stride needs as many zeros before as after")
         self.activation, self.leak = activation, leak
         self._layout = torch.channels_last if dims == 2 else torch.channels_last_3d
         self._kernel = weight.shape[2:]
@@ -65,7 +72,7 @@ class Conv:
         x = x.contiguous(memory_format=self._layout)
         if x.ndim == 5 and self._stride == self._ones and x.shape[3] * x.shape[4] <= _SMALL and plus is None:
             return self._as_product(x)
-        made = self._convolved(x, plus) if _can_pack() else self._plain(x, plus)
+        made = self._convolved(x, plus) if _can_pack(self._weight.dtype) else self._plain(x, plus)
         # Zeros can only be asked for on both sides alike: what the larger number made too much is cut off.
         for axis, (before, after) in enumerate(self._padding, 2):
             if before != after:
@@ -125,20 +132,21 @@ def _ops() -> Any:
 
 
 @cache
-def _can_pack() -> bool:
-    """Whether this torch has the operations, with the result that is expected."""
-    x, w = torch.arange(16.0).view(1, 1, 4, 4), torch.ones(1, 1, 3, 3)
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Whether this torch and this processor have the operations, with the result that is expected."""
+    x, w = torch.arange(-8.0, 8.0, dtype=dtype).view(1, 1, 4, 4), torch.ones(1, 1, 3, 3, dtype=dtype)
     ones = [1, 1]
     with torch.autocast("cpu", enabled=False):  # wherever it is first asked
         try:
             packed = _ops()._reorder_convolution_weight(w, ones, ones, ones, 1, [1, 1, 4, 4])
             made = _ops()._convolution_pointwise(
-                x, packed, None, ones, ones, ones, 1, "leaky_relu", [0.2], ""
+                x, packed, None, ones, ones, ones, 1, "leaky_relu", [0.25], ""
             )
             added = _ops()._convolution_pointwise.binary(
-                x, -x, packed, None, ones, ones, ones, 1, "add", 1.0, "relu", [], None
+                x, -4 * x, packed, None, ones, ones, ones, 1, "add", 1.0, "relu", [], None
             )
         except (AttributeError, RuntimeError, NotImplementedError, TypeError):
             return False
-        plain = F.conv2d(x, w, padding=1)
-    return torch.allclose(made, plain) and torch.allclose(added, (plain - x).relu())
+        plain = F.conv2d(x.float(), w.float(), padding=1)
+    wanted = F.leaky_relu(plain, 0.25), (plain - 4 * x.float()).relu()
+    return all(torch.allclose(a.float(), b, atol=0.25) for a, b in zip((made, added), wanted, strict=True))

@@ -17,7 +17,8 @@ from omote.models.inversion.network import InversionNet
 
 _FORMAT = "omote inversion 1"
 _SCALE = ".scale"
-_LEAST_BYTES = 1 << 16  # entries of a matrix that is worth rounding to bytes
+_LEAST_BYTES = 1 << 16  # entries of a matrix or kernel that is worth rounding to bytes
+_WEIGHTS = (2, 4)  # dimensions of those: their first axis is that of the outputs
 
 Precision = Literal["float32", "float16", "int8"]
 
@@ -44,7 +45,7 @@ def save_checkpoint(
     large = {
         name
         for name, value in net.named_parameters()
-        if value.requires_grad and value.ndim > 1 and value.numel() >= _LEAST_BYTES
+        if value.requires_grad and value.ndim in _WEIGHTS and value.numel() >= _LEAST_BYTES
     }
     for name, value in net.state_dict().items():
         stored = value.detach().cpu().contiguous()

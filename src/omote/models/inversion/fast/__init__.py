@@ -1,12 +1,12 @@
 """The inversion network for use on a CPU: the same weights and formulas, arranged for speed.
 
-Against `InversionNet` with the blocks of `transformers` (the plain reference, which the tests compare with):
-weights and activations are bfloat16 throughout where the processor has AMX (autocast would convert
-back and forth); queries, keys and values come from separate products, so that the windows of an attention count as
-heads and nothing is copied between products; the largest of pooled values is found by ``amax`` (``max`` also
-finds where it was, slowly); products are fused with the activation or the sum that follows; a picture's tokens are put
-into Hiera's order together with their position embeddings. Where the network looks at points of a surface, one compiled
-loop projects them, samples the picture and writes what the next product takes.
+Against `InversionNet` with the blocks of `transformers` (the plain reference, which the tests compare with): weights
+and activations are bfloat16 throughout where the processor has AMX (autocast would convert back and forth); queries,
+keys and values come from separate products, so that the windows of an attention count as heads and nothing is copied
+between products; the largest of pooled values is found by ``amax`` (``max`` also finds where it was, slowly); products
+and convolutions are fused with the activation or the sum that follows; a picture's tokens are put into Hiera's order
+together with their position embeddings. Where the network looks at points of a surface, one compiled loop projects
+them, samples the picture and writes what the next product takes.
 """
 
 from __future__ import annotations
