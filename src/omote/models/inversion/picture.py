@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omote.models.inversion.layers import TILE, Block
+from omote.models.inversion.layers import TILE, trunk
 
 SIDE = 128
 """Pixels of the side that pictures are brought to."""
@@ -31,21 +31,7 @@ class PictureReader(nn.Module):
 
     def __init__(self, state: int, features: int) -> None:
         super().__init__()
-        first, second, third = _WIDTHS
-        self.convolutions: nn.Module = nn.Sequential(
-            nn.PixelUnshuffle(TILE),
-            nn.Conv2d(3 * TILE**2, first, 3, padding=1),
-            nn.ReLU(),
-            Block(first),
-            nn.Conv2d(first, second, 3, stride=2, padding=1),
-            nn.ReLU(),
-            Block(second),
-            nn.Conv2d(second, third, 3, stride=2, padding=1),
-            nn.ReLU(),
-            Block(third),
-            nn.Conv2d(third, _PLACE_FEATURES, 1),
-            nn.ReLU(),
-        )
+        self.convolutions: nn.Module = trunk(3, _WIDTHS, _PLACE_FEATURES)
         self.first = nn.Linear(_PLACE_FEATURES * (SIDE // (4 * TILE)) ** 2 + state, features)
         self.last = nn.Linear(features, state)
         nn.init.zeros_(self.last.weight)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from omote.models.inversion.config import IMAGENET_STD, MODALITIES, InversionConfig
-from omote.models.inversion.layers import TILE, Block
+from omote.models.inversion.layers import TILE, trunk
 from omote.models.inversion.mesh import (
     BRIGHTEST,
     CONTROL_SPREAD,
@@ -44,7 +44,7 @@ EVERY = 4
 """Pixels of which one is looked at for mean and spread."""
 _PLACE_FEATURES = 32
 _FACE_WIDTH, _DIRECT_WIDTH, _LAST_WIDTH = 640, 256, 1024
-_CROP_WIDTHS = (64, 96)
+_CROP_WIDTHS, _FACE_WIDTHS = (64, 96), (64, 128)
 _WINDOW = ((-0.07, 0.07), (-0.02, -0.125), 0.03)
 """Left and right, top and bottom, and depth of the window, metres, head space."""
 
@@ -59,18 +59,7 @@ class CropNet(nn.Module):
 
     def __init__(self, size: tuple[int, int], features: int) -> None:
         super().__init__()
-        first, second = _CROP_WIDTHS
-        self.convolutions: nn.Module = nn.Sequential(
-            nn.PixelUnshuffle(TILE),
-            nn.Conv2d(6 * TILE**2, first, 3, padding=1),
-            nn.ReLU(),
-            Block(first),
-            nn.Conv2d(first, second, 3, stride=2, padding=1),
-            nn.ReLU(),
-            Block(second),
-            nn.Conv2d(second, _PLACE_FEATURES, 1),
-            nn.ReLU(),
-        )
+        self.convolutions: nn.Module = trunk(6, _CROP_WIDTHS, _PLACE_FEATURES)
         self.project = nn.Linear(_PLACE_FEATURES * (size[0] // 8) * (size[1] // 8), features)
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -350,19 +339,7 @@ class _FaceNet(nn.Module):
 
     def __init__(self, size: tuple[int, int], around: int, controls: int) -> None:
         super().__init__()
-        narrow, wide = 64, 128
-        self.convolutions: nn.Module = nn.Sequential(
-            nn.PixelUnshuffle(TILE),
-            nn.Conv2d(6 * TILE**2, narrow, 3, padding=1),
-            nn.ReLU(),
-            Block(narrow),
-            nn.Conv2d(narrow, wide, 3, stride=2, padding=1),
-            nn.ReLU(),
-            Block(wide),
-            Block(wide),
-            nn.Conv2d(wide, _PLACE_FEATURES, 1),
-            nn.ReLU(),
-        )
+        self.convolutions: nn.Module = trunk(6, _FACE_WIDTHS, _PLACE_FEATURES, last=2)
         places = (size[0] // (2 * TILE)) * (size[1] // (2 * TILE))
         self.first = nn.Linear(places * _PLACE_FEATURES + around, _FACE_WIDTH)
         self.second = nn.Linear(_FACE_WIDTH, _FACE_WIDTH)
