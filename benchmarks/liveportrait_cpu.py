@@ -4,8 +4,9 @@
     python benchmarks/liveportrait_cpu.py --rounds 5 --batches 1
 
 Seeded weights, published sizes. Both ways draw the same driven frames: M on the driver's crop, stitching, W and G; the
-source's features are there already. Ours keeps freed memory, as `omote animate` does. Rounds of both alternate, so that
-a noisy machine troubles both; medians are told. So is how fast matrices are multiplied meanwhile: the gain of bfloat16
+source's features are there already. Ours keeps freed memory, as `omote animate` does; in bytes it has studied another
+driven frame before, and the rest is bfloat16 on processors with AMX. Rounds of all ways alternate, so that a noisy
+machine troubles all; medians are told. So is how fast matrices are multiplied meanwhile: the gain of bfloat16
 moves with it. Memory is measured in processes of their own, for two numbers of frames. Ends with one line of JSON.
 """
 
@@ -26,14 +27,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import numpy as np
 import torch
 
+from omote.drive.liveportrait.renderer import FastRenderer
 from omote.models.liveportrait import LivePortraitNets
-from omote.models.liveportrait.fast import FastGenerator, FastWarping
 from omote.models.liveportrait.keypoints import Motion
-from omote.models.processor import keep_memory
+from omote.models.processor import keep_memory, multiplies_bfloat16
+from omote.models.quantised import multiplies_bytes
 from omote.models.seeded import fill_seeded
 
 Frames = tuple[torch.Tensor, torch.Tensor]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+WAYS = [*DTYPES, *(["bytes"] if multiplies_bytes() else [])]
 
 
 def networks() -> LivePortraitNets:
@@ -64,15 +67,20 @@ class Plain:
 
 
 class Fast:
-    """What Omote does."""
+    """What Omote does, in one of `WAYS`."""
 
-    def __init__(self, nets: LivePortraitNets, source: torch.Tensor, dtype: torch.dtype) -> None:
-        self.warping = FastWarping(nets.warping_module, dtype)
-        self.draw = FastGenerator(nets.spade_generator, dtype)
-        self.volume = self.warping.prepare(nets.appearance_feature_extractor(source))
+    def __init__(self, nets: LivePortraitNets, source: torch.Tensor, way: str) -> None:
+        quick = torch.bfloat16 if multiplies_bfloat16() else torch.float32
+        dtype = DTYPES.get(way, quick)
+        self.renderer = FastRenderer(nets, dtype, in_bytes=way == "bytes")
+        self.volume = self.renderer.prepare(source)
+        self.draw = self.renderer.generator
+
+    def study(self, driving: torch.Tensor, kp_source: torch.Tensor) -> None:
+        self.renderer.study([(self.volume, kp_source, driving)])
 
     def warp(self, driving: torch.Tensor, kp_source: torch.Tensor) -> torch.Tensor:
-        return self.warping(self.volume, driving, kp_source)
+        return self.renderer.warping(self.volume, driving, kp_source)
 
 
 def keypoints(nets: LivePortraitNets, images: torch.Tensor) -> torch.Tensor:
@@ -98,12 +106,15 @@ def timed(work: Callable[[], Any], times: list[float]) -> Any:
 def compare(nets: LivePortraitNets, batch: int, rounds: int) -> dict[str, Any]:
     """Milliseconds a frame of each network in each way, and how far apart the pictures are."""
     rng = np.random.default_rng(0)
-    source, driver = (
-        torch.from_numpy(rng.uniform(0, 1, (count, 3, 256, 256)).astype(np.float32)) for count in (1, batch)
+    source, driver, example = (
+        torch.from_numpy(rng.uniform(0, 1, (count, 3, 256, 256)).astype(np.float32))
+        for count in (1, batch, 1)
     )
     plain = Plain(nets, source)
-    fast = {name: Fast(nets, source, dtype) for name, dtype in DTYPES.items()}
+    fast = {name: Fast(nets, source, name) for name in WAYS}
     kp_source = keypoints(nets, source)
+    for way in fast.values():
+        way.study(stitched(nets, kp_source, keypoints(nets, example)), kp_source)
     times: dict[str, dict[str, list[float]]] = {}
     pictures: dict[str, torch.Tensor] = {}
     for turn in range(rounds + 1):
@@ -122,7 +133,7 @@ def compare(nets: LivePortraitNets, batch: int, rounds: int) -> dict[str, Any]:
         for name, kept in times.items()
     }
     wanted = pictures["plain"]
-    for name in DTYPES:
+    for name in WAYS:
         apart = pictures[name] - wanted
         found[name]["difference"] = float(apart.abs().max())
         found[name]["psnr"] = float(10 * torch.log10(1 / apart.square().mean()))
@@ -146,7 +157,7 @@ def rates() -> dict[str, float]:
 
 
 def peak_mb(frames: int) -> float:
-    """Peak memory of a process that draws so many frames in bfloat16, one at a time, megabytes."""
+    """Peak memory of a process that draws so many frames in the last of `WAYS`, one at a time, megabytes."""
     made = subprocess.run(
         [sys.executable, __file__, "--draw", str(frames)], check=True, capture_output=True, text=True
     )
@@ -162,12 +173,24 @@ def draw(frames: int) -> None:
     nets = networks()
     rng = np.random.default_rng(0)
     source = torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32))
-    fast = Fast(nets, source, torch.bfloat16)
+    fast = Fast(nets, source, WAYS[-1])
     kp_source = keypoints(nets, source)
-    for _ in range(frames):
+    for number in range(frames):
         driving = keypoints(nets, torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)))
+        if not number:
+            fast.study(driving, kp_source)
         fast.draw(fast.warp(driving, kp_source))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _of_bytes(results: dict[int, Any], best: dict[str, Any]) -> dict[str, float]:
+    """What is told of products of bytes, where the processor has them."""
+    if "bytes" not in best:
+        return {}
+    return {
+        "speedup_bytes": total(best["bytes"]["plain"]) / total(best["bytes"]["bytes"]),
+        "psnr_bytes_db": min(found["bytes"]["psnr"] for found in results.values()),
+    }
 
 
 @torch.inference_mode()
@@ -193,7 +216,7 @@ def main() -> None:
     print("| batch | way | M | stitching | W | G | all | times faster | largest difference | PSNR dB |")
     print("|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for batch, found in results.items():
-        for name in ("plain", *DTYPES):
+        for name in ("plain", *WAYS):
             times = found[name]
             row = " | ".join(f"{times[net]:.1f}" for net in "MSWG")
             faster = total(found["plain"]) / total(times)
@@ -207,7 +230,7 @@ def main() -> None:
     one = results[min(results)]
     fastest = {
         name: max(results, key=lambda b, n=name: total(results[b]["plain"]) / total(results[b][n]))
-        for name in DTYPES
+        for name in WAYS
     }
     best = {name: results[batch] for name, batch in fastest.items()}
     summary = {
@@ -217,6 +240,7 @@ def main() -> None:
         "psnr_bf16_db": min(found["bfloat16"]["psnr"] for found in results.values()),
         "speedup_fp32": total(best["float32"]["plain"]) / total(best["float32"]["float32"]),
         "max_abs_diff_fp32": max(found["float32"]["difference"] for found in results.values()),
+        **_of_bytes(results, best),
         "peak_mb": peaks[many],
         **{f"tflops_{name}": value for name, value in multiplied.items()},
     }

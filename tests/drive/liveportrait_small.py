@@ -38,6 +38,9 @@ class SourceRenderer:
         self.sides |= set(images.shape[2:])
         return images
 
+    def study(self, examples: object) -> None:
+        """Nothing to choose."""
+
     def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:
         assert len(source) in (1, len(driving))
         self.batches.append(len(driving))

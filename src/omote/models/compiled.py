@@ -45,7 +45,7 @@ event.register("numba:compile", FirstUse())
 
 
 def as_array(tensor: torch.Tensor) -> Any:
-    """A tensor's memory as an array that the compiled loops take: float32, or the bits of bfloat16 as uint16."""
+    """A tensor's memory as an array that the compiled loops take: float32, bytes, or the bits of bfloat16 as uint16."""
     return tensor.view(torch.uint16).numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
 
 
@@ -60,6 +60,10 @@ def real(value: Any) -> Any:
 
 def stored(value: Any, array: Any) -> Any:
     """A float32 number as an array's elements hold it, rounded to the nearest."""
+
+
+def coded(value: Any, array: Any, rate: Any, zero: Any) -> Any:
+    """The same for arrays that may hold bytes: ``value rate + zero``, rounded and cut off; others hold the value."""
 
 
 @intrinsic
@@ -80,6 +84,8 @@ def _bits_of(_context: Any, _number: Any) -> Any:
 
 @overload(real, strict=False)
 def _real(value: Any) -> Any:
+    if value == types.uint8:
+        return lambda value: np.float32(value)
     if isinstance(value, types.Integer):
         return lambda value: _float_of(np.uint32(np.uint32(value) << np.uint32(16)))
     return lambda value: value
@@ -96,3 +102,16 @@ def _stored(value: Any, array: Any) -> Any:
         return np.uint16((bits + np.uint32(0x7FFF) + even) >> np.uint32(16))
 
     return half
+
+
+@overload(coded, strict=False)
+def _coded(value: Any, array: Any, rate: Any, zero: Any) -> Any:
+    if array.dtype != types.uint8:
+        return lambda value, array, rate, zero: stored(value, array)
+
+    def byte(value: Any, array: Any, rate: Any, zero: Any) -> Any:
+        place = np.float32(value) * np.float32(rate) + np.float32(zero) + np.float32(0.5)
+        place = min(max(place, np.float32(0)), np.float32(255))
+        return np.uint8(np.int32(place))
+
+    return byte

@@ -73,12 +73,7 @@ class Conv:
         if x.ndim == 5 and self._stride == self._ones and x.shape[3] * x.shape[4] <= _SMALL and plus is None:
             return self._as_product(x)
         made = self._convolved(x, plus) if _can_pack(self._weight.dtype) else self._plain(x, plus)
-        # Zeros can only be asked for on both sides alike: what the larger number made too much is cut off.
-        for axis, (before, after) in enumerate(self._padding, 2):
-            if before != after:
-                around = max(before, after)
-                made = made.narrow(axis, around - before, made.shape[axis] - 2 * around + before + after)
-        return made
+        return trimmed(made, self._padding)
 
     def _convolved(self, x: Tensor, plus: Tensor | None) -> Tensor:
         shape = tuple(x.shape)
@@ -125,6 +120,18 @@ class Conv:
         if self.activation == "none":
             return x
         return F.relu_(x) if self.activation == "relu" else F.leaky_relu_(x, self.leak)
+
+
+def trimmed(x: Tensor, padding: Padding) -> Tensor:
+    """What a convolution with that padding gives, of what it gave with the larger number of zeros on both sides.
+
+    oneDNN can only be asked for as many before as after.
+    """
+    for axis, (before, after) in enumerate(padding, 2):
+        if before != after:
+            around = max(before, after)
+            x = x.narrow(axis, around - before, x.shape[axis] - 2 * around + before + after)
+    return x
 
 
 def _ops() -> Any:

@@ -46,6 +46,7 @@ from omote.performance import Performance
 Picture = NDArray[np.uint8]
 
 
+_MANY = 16  # frames for which it pays to study how they are drawn, which takes as long as some five
 _OF_DRIVERS: Mapping[str, tuple[str, object]] = {
     "eye_retargeting": ("--eye-retargeting", False),
     "lip_retargeting": ("--lip-retargeting", False),
@@ -210,4 +211,6 @@ class LivePortrait:
             what = f"got motions of {[len(one) for one in moved]} frames for {len(source.faces)} faces"
             raise InputError(what, remedy="Give one a face, all of one length.")
         shown = range(len(moved[0])) if numbers is None else numbers
+        if len(shown) >= _MANY and not self.options.official:
+            self.renderer.study(source.examples(moved, shown, self.renderer))
         return source.frames(moved, shown, self.options, Drawing(self.renderer, keep))

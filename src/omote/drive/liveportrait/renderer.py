@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +18,17 @@ from omote.models.liveportrait import LivePortraitNets
 from omote.models.liveportrait.fast import FastGenerator, FastWarping, Volume
 from omote.models.liveportrait.keypoints import POINTS
 from omote.models.processor import keep_memory
+from omote.models.quantised import Stage, multiplies_bytes
+
+
+CLOSE = 40.0
+"""PSNR of what is drawn with products of bytes against what is drawn without, dB, from which they are used."""
+_FIRST = 2  # with fewer blocks at full precision, pictures of seeded weights were not that close
+
+_log = logging.getLogger("omote.drive.liveportrait")
+
+Example = tuple[Any, Tensor, Tensor]
+"""Features of `Renderer.prepare`, keypoints of the source, and those that it is to have; of one picture."""
 
 
 class Renderer(Protocol):
@@ -36,11 +50,20 @@ class Renderer(Protocol):
             driving: (B, 21, 3) keypoints that it is to have.
         """
 
+    def study(self, examples: Sequence[Example]) -> None:
+        """Choose how to draw many pictures, some of which are given.
+
+        Args:
+            examples: of what `render` will be given.
+        """
+
 
 def make_renderer(nets: LivePortraitNets, processor: Processor | None = None) -> Renderer:
     """The renderer for a processor, by default that of `choose_processor`."""
     on = processor or choose_processor()
-    return FastRenderer(nets, on.dtype) if on.device.type == "cpu" else PlainRenderer(nets, on)
+    if on.device.type == "cpu":
+        return FastRenderer(nets, on.dtype, in_bytes=multiplies_bytes())
+    return PlainRenderer(nets, on)
 
 
 class FastRenderer:
@@ -52,28 +75,62 @@ class FastRenderer:
     Args:
         nets: the weights of the large ones are copied.
         dtype: of the large convolutions: float32 or bfloat16.
+        in_bytes: whether most products may be of bytes, once `study` has found that pictures stay close.
+
+    Attributes:
+        warping: W, as it is used.
+        generator: G.
     """
 
-    def __init__(self, nets: LivePortraitNets, dtype: torch.dtype) -> None:
+    def __init__(self, nets: LivePortraitNets, dtype: torch.dtype, *, in_bytes: bool = False) -> None:
         keep_memory()
-        self._dtype = dtype
+        self._stage = Stage() if in_bytes else None
         self._extractor = nets.appearance_feature_extractor
-        self._warping = FastWarping(nets.warping_module, dtype)
-        self._generator = FastGenerator(nets.spade_generator, dtype)
+        self.warping = FastWarping(nets.warping_module, dtype, self._stage)
+        self.generator = FastGenerator(nets.spade_generator, dtype, self._stage)
+        self._blocks = nets.spade_generator.config.num_middle_blocks
 
     def prepare(self, images: Tensor) -> Volume:
         """The features, ready to be warped; see `Renderer`."""
         check_shape("images", images, "B", 3, "H", "W")
         with torch.inference_mode():
-            with _autocast(torch.device("cpu"), self._dtype):
-                features = self._extractor(images)
-            return self._warping.prepare(features)  # which chooses its own precision
+            # In float32, as all that follows magnifies its errors.
+            return self.warping.prepare(self._extractor(images))
 
     def render(self, features: Volume, source: Tensor, driving: Tensor) -> Tensor:
         """(B, 3, 512, 512); see `Renderer`."""
         check_shape("driving keypoints", driving, "B", POINTS, 3)
         with torch.inference_mode():
-            return self._generator(self._warping(features, driving.float(), source.float()))
+            return self.generator(self.warping(features, driving.float(), source.float()))
+
+    def study(self, examples: Sequence[Example]) -> None:
+        """Have most products be of bytes where the examples then stay within `CLOSE` of what they were.
+
+        They also tell how bytes stand for numbers. The more of the generator's first blocks keep their precision, the
+        closer pictures are: as few as that takes. Networks that are not close even so are left as they are.
+        """
+        stage = self._stage
+        if stage is None or not examples:
+            return
+        stage.now = "watch"
+        wanted = [self.render(*example) for example in examples]
+        stage.now = "bytes"
+        for first in range(_FIRST, self._blocks + 1):
+            stage.first = first
+            close = min(
+                peak_ratio(self.render(*example), seen)
+                for example, seen in zip(examples, wanted, strict=True)
+            )
+            _log.debug("products of bytes from block %d on: %.1f dB", first, close)
+            if close >= CLOSE:
+                return
+        stage.now = "full"
+
+
+def peak_ratio(pictures: Tensor, wanted: Tensor) -> float:
+    """PSNR of pictures in 0..1, dB; infinite where they are the same."""
+    error = float((pictures - wanted).square().mean())
+    return 10 * math.log10(1 / error) if error else math.inf
 
 
 class PlainRenderer:
@@ -105,6 +162,9 @@ class PlainRenderer:
             warped = self._nets.warping_module(features, driving.to(device), source)
             image: Tensor = self._nets.spade_generator(warped.out)
         return image.float().cpu()
+
+    def study(self, examples: Sequence[Example]) -> None:
+        """Nothing is chosen; see `Renderer`."""
 
 
 def _autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -26,7 +26,7 @@ from omote.drive.liveportrait.framing import Faces, smooth_squares
 from omote.drive.liveportrait.framing import place as placed
 from omote.drive.liveportrait.paste import Paste, paste_mask
 from omote.drive.liveportrait.performing import Moved, Still
-from omote.drive.liveportrait.renderer import Renderer, to_tensor
+from omote.drive.liveportrait.renderer import Example, Renderer, to_tensor
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.tracking import Choice
 
@@ -88,6 +88,15 @@ class PhotoSource:
             places.append(sizes.to_face(matrix))
         pastes = tuple(_paste(places, index, size, sizes) for index in range(len(places)))
         return cls(picture, tuple(stills), tuple(features), tuple(crops), pastes)
+
+    def examples(self, moved: Sequence[Moved], numbers: Sequence[int], _: Renderer) -> list[Example]:
+        """Of each face the frame in which it moves most, and of the first that in which it moves least."""
+        at, found = torch.tensor(list(numbers)), []
+        for features, one in zip(self.features, moved, strict=True):
+            away = (one.driving[at] - one.source).flatten(1).norm(dim=1)
+            chosen = [away.argmax()] if found else [away.argmin(), away.argmax()]
+            found += [(features, one.source, one.driving[at[n]][None]) for n in chosen]
+        return found
 
     def frames(
         self,
@@ -175,6 +184,22 @@ class VideoSource:
             stills.append(still)
             matrices.append(squares.to_crop(extractor.sizes.cut))
         return cls(path, followed.times, tuple(stills), tuple(matrices), extractor, longest)
+
+    def examples(
+        self, moved: Sequence[Moved], numbers: Sequence[int], renderer: Renderer
+    ) -> list[Example]:
+        """Of each face the first of the frames in which it was found."""
+        firsts = [next((n for n in numbers if face.found[n]), None) for face in self.faces]
+        decoded = video_frames(self.path, max(numbers) + 1, self.longest)
+        last = max((n for n in firsts if n is not None), default=-1)
+        found = []
+        for number, picture in enumerate(islice(decoded, last + 1)):
+            for first, matrices, one in zip(firsts, self.matrices, moved, strict=True):
+                if number == first:
+                    small = self.extractor.look(self.extractor.crop(picture, matrices[number]), area=True)
+                    features = renderer.prepare(to_tensor(small[None]))
+                    found.append((features, one.source[number][None], one.driving[number][None]))
+        return found
 
     def frames(
         self,

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.models.packed import Conv
+from omote.models.quantised import ByteConv, ByteProducts, Range, Stage
 
 
 class DeepConv:
@@ -21,11 +22,17 @@ class DeepConv:
         weight: (O, in, K, k', k''), odd.
         bias: (O,); kept as ``bias`` in float32.
         dtype: of weights and activations.
+        stage: of a network that may multiply bytes, whose results are bfloat16; ``range`` is that of the input.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
-        self.bias = bias.detach().float()
-        self._conv = Conv(weight.movedim(2, 0).flatten(0, 1), None, dtype)
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stage: Stage | None = None
+    ) -> None:
+        self.bias, self.range = bias.detach().float(), Range()
+        weight = weight.movedim(2, 0).flatten(0, 1)
+        self._conv: Conv | ByteConv = Conv(weight, None, dtype)
+        if stage is not None:
+            self._conv = ByteConv(weight, None, self._conv, stage, dtype=torch.bfloat16, range=self.range)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, D, H, W, K O) of (B, in, D, H, W)."""
@@ -40,20 +47,30 @@ class SingleConv:
         weight: (1, in, D, k, k).
         bias: (1,).
         dtype: of weights and activations; sums are float32.
+        range: of volumes that come as bytes.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, range: Range | None = None
+    ) -> None:
         self._size = weight.shape[3:]
         # (D, in, k k): what a place gives to its neighbours rather than what it takes from them, so turned round
-        self._weight = weight.detach()[0].flip(2, 3).permute(1, 0, 2, 3).flatten(2).to(dtype)
+        turned = weight.detach()[0].flip(2, 3).permute(1, 0, 2, 3).flatten(2)
+        self._weight = turned.to(dtype)
+        if range is not None:
+            self._products = ByteProducts(turned, torch.float32, [range] * len(turned))
         self._bias = bias.detach().float()
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, 1, H, W) float32 of (B, in, D, H, W)."""
         rows = x.movedim(1, -1).flatten(2, 3)  # (B, D, H W, in)
-        taps = torch.stack([torch.bmm(one, self._weight).float().sum(0) for one in rows])
+        product = self._products if x.dtype == torch.uint8 else self._multiplied
+        taps = torch.stack([product(one).float().sum(0) for one in rows])
         padding = (self._size[0] // 2, self._size[1] // 2)
         return F.fold(taps.transpose(1, 2), x.shape[3:], self._size, padding=padding) + self._bias
+
+    def _multiplied(self, rows: Tensor) -> Tensor:
+        return torch.bmm(rows, self._weight)
 
 
 def fold_norm(weight: Tensor, bias: Tensor | None, norm: Any) -> tuple[Tensor, Tensor]:

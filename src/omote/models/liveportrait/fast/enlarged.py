@@ -6,14 +6,16 @@ above, two alike in the middle, and the last, which sees the cell below; columns
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from omote.models.compiled import as_array
 from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells
 from omote.models.packed import Activation, Conv
+from omote.models.quantised import PLAIN, ByteConv, ByteProducts, Range, Stage, coded_tensor
 
 _CELLS = 1024  # at a time: few enough for the caches, enough for the products
 
@@ -31,37 +33,62 @@ class EnlargedConv:
         factor: 2 or more.
         dtype: see `Conv`.
         activation: see `Conv`.
+        stage: of a network that may multiply bytes.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, factor: int, dtype: torch.dtype, activation: Activation
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        factor: int,
+        dtype: torch.dtype,
+        activation: Activation,
+        stage: Stage | None = None,
     ) -> None:
         self.factor, self.out_channels, deep = factor, len(weight), weight.ndim == 5
+        self._range, self._stage = Range(), stage
         parts = ["first", "last"] if factor == 2 else ["first", "middle", "last"]
-        self._convs: list[tuple[str, str, Conv]] = []
+        self._convs: list[tuple[str, str, Conv | ByteConv]] = []
         for row in parts:
             for column in parts:
                 merged = _merged(_merged(weight, -2, row), -1, column)
                 padding = [(weight.shape[2] // 2,) * 2] if deep else []
                 padding += [_sides(row), _sides(column)]
-                conv = Conv(merged, bias, dtype, padding=padding, activation=activation)
+                conv: Conv | ByteConv = Conv(merged, bias, dtype, padding=padding, activation=activation)
+                if stage is not None:
+                    relu = activation == "relu"
+                    conv = ByteConv(
+                        merged, bias, conv, stage, dtype=dtype, padding=padding, relu=relu, range=self._range
+                    )
                 self._convs.append((row, column, conv))
+
+    def give_to(self, ranges: Sequence[Range]) -> None:
+        """See `ByteConv.give_to`."""
+        for _, _, conv in self._convs:
+            if isinstance(conv, ByteConv):
+                conv.give_to(ranges)
+
+    def _results(self, x: Tensor) -> Iterator[tuple[str, str, Tensor]]:
+        """Of each kind of row and column what its convolution gives, channels last."""
+        if self._stage is not None and self._stage.now == "bytes":
+            x = coded_tensor(x, self._range)
+        for row, column, conv in self._convs:
+            yield row, column, conv(x).movedim(1, -1)
 
     def parts(self, x: Tensor) -> Tensor:
         """(B, 3, 3, H, W, out) of (B, in, H, W), enlarged by 3 or more: by the kind of row and column in a cell."""
-        made = torch.empty(len(x), len(self._convs), *x.shape[-2:], self.out_channels, dtype=x.dtype)
-        for number, (_, _, conv) in enumerate(self._convs):
-            made[:, number] = conv(x).movedim(1, -1)
-        return made.unflatten(1, (3, 3))
+        return torch.stack([some for _, _, some in self._results(x)], 1).unflatten(1, (3, 3))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, out, ..., factor H, factor W), channels last, of the small picture (B, in, ..., H, W)."""
         *before, height, width = (len(x), *x.shape[2:])
         size = (*before, height, self.factor, width, self.factor, self.out_channels)
-        made = torch.empty(size, dtype=x.dtype)
-        for row, column, conv in self._convs:
-            some = conv(x).movedim(1, -1)[..., :, None, :, None, :]
-            made[..., :, _span(row, self.factor), :, _span(column, self.factor), :] = some
+        made: Tensor | None = None
+        for row, column, some in self._results(x):
+            made = torch.empty(size, dtype=some.dtype) if made is None else made
+            spans = (slice(None), _span(row, self.factor), slice(None), _span(column, self.factor))
+            made[(..., *spans, slice(None))] = some[..., :, None, :, None, :]
+        assert made is not None  # noqa: S101 - there are convolutions
         return made.flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
 
 
@@ -81,12 +108,18 @@ class CellConv:
         weight: (out, in, 3, 3).
         bias: (out,); kept as ``bias`` in float32.
         dtype: of weights and activations.
+        stage: of a network that may multiply bytes, whose products are bfloat16; ``range`` is that of the picture.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stage: Stage | None = None
+    ) -> None:
         taps = weight.detach().permute(2, 3, 1, 0)  # (3, 3, in, out)
         made = [torch.stack(columns, 1) for rows in _taps(taps, 0) for columns in _taps(torch.stack(rows), 1)]
-        self._weight = torch.stack(made).flatten(1, 3).to(dtype)  # (16, 4 in, out)
+        weights = torch.stack(made).flatten(1, 3)  # (16, 4 in, out)
+        self._weight, self._stage, self.range = weights.to(dtype), stage, Range()
+        if stage is not None:
+            self._products = ByteProducts(weights, torch.bfloat16, [Range() for _ in weights])
         self._inputs = weight.shape[1]
         self.bias = bias.detach().float()
 
@@ -99,11 +132,27 @@ class CellConv:
         """
         height, width = parts.shape[2:4]
         rows = max(1, _CELLS // width)
+        now = "full" if self._stage is None else self._stage.now
+        codes = np.stack([PLAIN] * 16)
+        if now == "bytes":
+            # Parts come in steps of `range`.
+            codes = np.stack([each.code for each in self._products.ranges])
+            codes[:, 0] *= self.range.step
+        elif now == "watch":
+            self.range.see(parts[..., first : first + self._inputs])
         for top in range(0, height, rows):
             size = (4, 4, min(rows, height - top), width, 4 * self._inputs)
             seen = torch.empty(size, dtype=parts.dtype)
-            look_at_cells(as_array(parts), first, top, CELL_ROWS, CELL_TERMS, as_array(seen))
-            made = torch.bmm(seen.flatten(2, 3).flatten(0, 1), self._weight)
+            inputs = (as_array(parts), first, top, CELL_ROWS, CELL_TERMS, codes.reshape(4, 4, 2))
+            look_at_cells(*inputs, as_array(seen))
+            flat = seen.flatten(2, 3).flatten(0, 1)
+            if now == "bytes":
+                made = self._products(flat)
+            else:
+                made = torch.bmm(flat, self._weight)
+            if now == "watch":
+                for each, one in zip(self._products.ranges, flat, strict=True):
+                    each.see(one)
             yield top, made.view(*size[:4], -1)
 
 

@@ -1,6 +1,6 @@
 """Loops over pixels between the large products, compiled: each reads its inputs and writes its result once.
 
-Arrays hold float32 or the bits of bfloat16, see `omote.models.compiled`; sums are float32 or float64.
+Arrays hold float32, the bits of bfloat16 or bytes, see `omote.models.compiled`; sums are float32 or float64.
 Pictures are (B, H, W, C). Each function writes into its last argument.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.compiled import loop, part, real, stored
+from omote.models.compiled import coded, loop, part, real
 
 
 @loop
@@ -50,7 +50,7 @@ def measure(x: Any, epsilon: float, sums: Any, found: Any) -> None:
 
 
 @loop
-def modulate(x: Any, statistics: Any, change: Any, leak: float, made: Any) -> None:
+def modulate(x: Any, statistics: Any, change: Any, leak: float, code: Any, made: Any) -> None:
     """Normalise, scale, shift, and multiply what is negative by ``leak``.
 
     Args:
@@ -58,9 +58,11 @@ def modulate(x: Any, statistics: Any, change: Any, leak: float, made: Any) -> No
         statistics: (B, 2, C) of `measure`.
         change: (B, H, W, 2 C) scale, then shift.
         leak: 1 leaves everything as it is.
+        code: of the result, see `omote.models.quantised.Range`.
         made: (B, H, W, C).
     """
     count, height, width, channels = made.shape
+    rate, zero = code[0], code[1]
     factor = height // x.shape[1]
     slope = np.float32(leak)
     for job in prange(count * height):
@@ -71,7 +73,7 @@ def modulate(x: Any, statistics: Any, change: Any, leak: float, made: Any) -> No
             out = made[image, row, column]
             for c in range(channels):
                 value = (real(pixel[c]) - mean[c]) * scale[c] * real(by[c]) + real(by[channels + c])
-                out[c] = stored(value if value > 0 else value * slope, out)
+                out[c] = coded(value if value > 0 else value * slope, out, rate, zero)
 
 
 # The rows that a cell of four sees: its first, middle and last, the last of the cell before, the first of the next,
@@ -81,7 +83,7 @@ CELL_TERMS = np.array([[0, 1, 1, 2, 3, 0, 2, 4], [5, 5, 5, 5, 0, 1, 1, 2]])  # t
 
 
 @loop
-def look_at_cells(parts: Any, first: int, top: int, near: Any, terms: Any, seen: Any) -> None:
+def look_at_cells(parts: Any, first: int, top: int, near: Any, terms: Any, codes: Any, seen: Any) -> None:
     """What the products of `CellConv` look at.
 
     Args:
@@ -91,6 +93,7 @@ def look_at_cells(parts: Any, first: int, top: int, near: Any, terms: Any, seen:
         near: `CELL_ROWS`; given, not looked up, so that its length is unknown when this is compiled: it is unrolled
             otherwise, which takes ten seconds.
         terms: `CELL_TERMS`.
+        codes: (4, 4, 2) of what is seen, see `omote.models.quantised.Range`; where parts are bytes, of their steps.
         seen: (4, 4, rows, W, 4 C): products along rows, along columns; two rows of two columns of channels.
     """
     height, width, channels = parts.shape[2], parts.shape[3], seen.shape[4] // 4
@@ -120,13 +123,14 @@ def look_at_cells(parts: Any, first: int, top: int, near: Any, terms: Any, seen:
                     plus, minus = mixed[terms[0, m]], mixed[terms[1, m]]
                     start = (2 * (k % 2) + m % 2) * channels
                     out = seen[k // 2, m // 2, i, j, start : start + channels]
+                    rate, zero = codes[k // 2, m // 2, 0], codes[k // 2, m // 2, 1]
                     for c in range(channels):
-                        out[c] = stored(plus[c] - minus[c], out)
+                        out[c] = coded(plus[c] - minus[c], out, rate, zero)
 
 
 @loop
 def modulate_cells(
-    x: Any, statistics: Any, products: Any, bias: Any, top: int, leak: float, made: Any
+    x: Any, statistics: Any, products: Any, bias: Any, top: int, leak: float, code: Any, made: Any
 ) -> None:
     """`modulate` by the results of `CellConv`, which are put together here.
 
@@ -137,9 +141,11 @@ def modulate_cells(
         bias: (2 C,) float32.
         top: first row of cells that is made.
         leak: see `modulate`.
+        code: see `modulate`.
         made: (H, W, C).
     """
     _, width, channels = made.shape
+    rate, zero = code[0], code[1]
     factor, side = width // x.shape[1], width // products.shape[3]
     slope = np.float32(leak)
     mean, scale = statistics[0], statistics[1]
@@ -173,7 +179,7 @@ def modulate_cells(
                             + both * real(four[d])
                         )
                         value = (real(pixel[c]) - mean[c]) * scale[c] * (by + bias[c]) + to + bias[d]
-                        out[c] = stored(value if value > 0 else value * slope, out)
+                        out[c] = coded(value if value > 0 else value * slope, out, rate, zero)
 
 
 _CHUNK = 128  # channels at a time, so that a tile stays in the nearest cache

@@ -10,7 +10,7 @@ depends on the source alone is computed once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,9 @@ from omote.models.liveportrait.fast.convolutions import (
 )
 from omote.models.liveportrait.fast.enlarged import EnlargedConv
 from omote.models.liveportrait.fast.volumes import look_at_motions, sample_deformed
+from omote.models.liveportrait.fast.winograd import picture_conv
 from omote.models.liveportrait.warping import WarpingModule
+from omote.models.quantised import ByteConv, Stage
 
 
 @dataclass(frozen=True)
@@ -47,33 +49,36 @@ class FastWarping:
 
     Args:
         module: its weights are copied.
-        dtype: of the large convolutions: float32 or bfloat16; places, samples and the last layer stay float32.
+        dtype: of the large convolutions: float32 or bfloat16; places, samples and the last two layers stay float32.
+        stage: of a network that may multiply bytes; not those layers, whose errors all of the generator magnifies.
     """
 
-    def __init__(self, module: WarpingModule, dtype: torch.dtype) -> None:
+    def __init__(self, module: WarpingModule, dtype: torch.dtype, stage: Stage | None = None) -> None:
         self.dtype, self.config = dtype, module.config
         dense = module.dense_motion_network
         weight, bias = fold_norm(dense.compress.weight, dense.compress.bias, dense.norm)
         self._compress = Conv(weight, bias, torch.float32, activation="relu")
         hourglass = dense.hourglass
-        self._down = [_down(cast(DownBlock3d, block), dtype) for block in hourglass.encoder.down_blocks]
-        self._up = [_up(cast(UpBlock3d, block), dtype) for block in hourglass.decoder.up_blocks]
-        weight, bias = fold_norm(
-            hourglass.decoder.conv.weight, hourglass.decoder.conv.bias, hourglass.decoder.norm
-        )
-        self._join = Conv(weight, bias, dtype, activation="relu")
+        self._down = [
+            _convolution(cast(DownBlock3d, block), dtype, stage) for block in hourglass.encoder.down_blocks
+        ]
+        self._up = [_up(cast(UpBlock3d, block), dtype, stage) for block in hourglass.decoder.up_blocks]
+        self._join = _convolution(hourglass.decoder, dtype, stage)
         assert dense.mask.bias is not None  # noqa: S101 - for the type checker
-        self._mask = DeepConv(dense.mask.weight, dense.mask.bias, dtype)
+        self._mask = DeepConv(dense.mask.weight, dense.mask.bias, dtype, stage)
+        if isinstance(self._join, ByteConv):
+            self._join.give_to([self._mask.range])
         self._occlusion = None
         depth = module.config.dense_motion_params.reshape_depth
         if dense.occlusion is not None:
             flat = dense.occlusion.weight  # (1, C D, 7, 7): a kernel as deep as the volume
             assert dense.occlusion.bias is not None  # noqa: S101 - for the type checker
-            self._occlusion = SingleConv(flat.unflatten(1, (-1, depth)), dense.occlusion.bias, dtype)
+            flat = flat.unflatten(1, (-1, depth))
+            self._occlusion = SingleConv(flat, dense.occlusion.bias, dtype, self._mask.range)
         weight, bias = fold_norm(module.third.conv.weight, module.third.conv.bias, module.third.norm)
         weight = weight.unflatten(1, (-1, depth)).transpose(1, 2).flatten(1, 2)  # channel d C + c, as sampled
-        self._third = Conv(weight, bias, dtype, activation="leaky_relu", leak=0.01)
-        self._fourth = Conv(module.fourth.weight, module.fourth.bias, torch.float32)  # cheap, and seen
+        self._third = picture_conv(weight, bias, torch.float32)
+        self._fourth = Conv(module.fourth.weight, module.fourth.bias, torch.float32)
 
     def prepare(self, feature_3d: Tensor) -> Volume:
         """What depends on the source alone, of features (B, C, D, H, W)."""
@@ -96,7 +101,7 @@ class FastWarping:
         )
         joined = self._hourglass(self._looked(compressed, kp_driving, kp_source))
         warped = self._sampled(features, self._mask(joined), kp_source - kp_driving)
-        out = self._fourth(self._third(warped).float())
+        out = self._fourth(F.leaky_relu_(self._third(warped), 0.01))
         if self._occlusion is None:
             return out
         return out * self._occlusion(joined).sigmoid()
@@ -122,18 +127,21 @@ class FastWarping:
     def _sampled(self, features: Tensor, slices: Tensor, shifts: Tensor) -> Tensor:
         """(B, D C, H, W) trilinear samples of the features, zero outside; channel d C + c."""
         count, depth, height, width, channels = features.shape
-        warped = torch.empty(count, height, width, depth * channels, dtype=self.dtype)
+        warped = torch.empty(count, height, width, depth * channels)
         for feature, some, shift, out in zip(features, slices, shifts, warped, strict=True):
             sample_deformed(*map(as_array, (feature, some, self._mask.bias, shift, out)))
         return warped.movedim(-1, 1)
 
 
-def _down(block: DownBlock3d, dtype: torch.dtype) -> Conv:
-    return Conv(*fold_norm(block.conv.weight, block.conv.bias, block.norm), dtype, activation="relu")
+def _convolution(block: Any, dtype: torch.dtype, stage: Stage | None) -> Conv | ByteConv:
+    """The convolution of a block that has ``conv`` and ``norm``, with its ReLU."""
+    weight, bias = fold_norm(block.conv.weight, block.conv.bias, block.norm)
+    full = Conv(weight, bias, dtype, activation="relu")
+    return full if stage is None else ByteConv(weight, bias, full, stage, dtype=dtype, relu=True)
 
 
-def _up(block: UpBlock3d, dtype: torch.dtype) -> EnlargedConv:
-    return EnlargedConv(*fold_norm(block.conv.weight, block.conv.bias, block.norm), 2, dtype, "relu")
+def _up(block: UpBlock3d, dtype: torch.dtype, stage: Stage | None) -> EnlargedConv:
+    return EnlargedConv(*fold_norm(block.conv.weight, block.conv.bias, block.norm), 2, dtype, "relu", stage)
 
 
 def _halved(x: Tensor) -> Tensor:
