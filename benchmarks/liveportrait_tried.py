@@ -2,6 +2,7 @@
 
     python benchmarks/liveportrait_tried.py                 # two threads
     python benchmarks/liveportrait_tried.py --compile       # torch.compile, too; it needs a C++ compiler and minutes
+    python benchmarks/liveportrait_tried.py --runtimes      # ONNX Runtime and OpenVINO, too; what they need is told
 
 Layers of the published sizes with random weights. Both sides of a row alternate; medians are told, and how many times
 faster the second is. Ways that lost, and are not used, stand among them. Ends with one line of JSON.
@@ -10,10 +11,13 @@ faster the second is. Ways that lost, and are not used, stand among them. Ends w
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -21,15 +25,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import torch
 from liveportrait_cpu import keypoints, networks
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from omote.models.compiled import as_array
+from omote.models.liveportrait.fast import FastGenerator
 from omote.models.liveportrait.fast.convolutions import DeepConv, SingleConv
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
-from omote.models.liveportrait.fast.winograd import TiledConv
+from omote.models.liveportrait.fast.winograd import TiledConv, picture_conv
+from omote.models.liveportrait.generator import SpectralConv2d
 from omote.models.packed import Conv
+from omote.models.quantised import PLAIN, ByteConv, Stage, multiplies_bytes
 
 Work = Callable[[], Any]
 HALF, FULL = torch.bfloat16, torch.float32
@@ -78,6 +85,23 @@ def tapped(dtype: torch.dtype) -> tuple[Work, Work]:
     return lambda: one(x), lambda: other(x)
 
 
+def in_bytes(dtype: torch.dtype) -> tuple[Work, Work]:
+    """A convolution of the middle blocks, with its input coded on the way: the fastest otherwise, and of bytes."""
+    weight, bias, x = random(512, 512, 3, 3) / 70, random(512), picture(dtype, 512, 64)
+    one = picture_conv(weight, bias, dtype)
+    other = ByteConv(weight, bias, one, Stage("bytes"), dtype=dtype)
+    other.range.see(x)
+    return lambda: one(x), lambda: other(x)
+
+
+def sliced_in_bytes(dtype: torch.dtype) -> tuple[Work, Work]:
+    """W's weights of the motions slice by slice, and the same of bytes."""
+    weight, bias, x = random(22, 142, 7, 7, 7) / 200, random(22), volume(dtype, 142, 64)
+    one, other = DeepConv(weight, bias, dtype), DeepConv(weight, bias, dtype, Stage("bytes"))
+    other.range.see(x)
+    return lambda: one(x), lambda: other(x)
+
+
 def flat(dtype: torch.dtype) -> tuple[Work, Work]:
     """W's deepest layer, 4 x 4 places: a convolution of volumes, and one product of its patches."""
     weight, bias = random(1024, 512, 3, 3, 3) / 100, random(1024)
@@ -103,12 +127,12 @@ def cells(dtype: torch.dtype) -> tuple[Work, Work]:
 
     def by_pixel() -> None:
         change = one(shared(x)).movedim(1, -1)
-        modulate(*map(as_array, (small, statistics, change)), 0.2, as_array(made))
+        modulate(*map(as_array, (small, statistics, change)), 0.2, PLAIN, as_array(made))
 
     def by_cell() -> None:
         for top, products in other(shared.parts(x)[0], 0):
             inputs = map(as_array, (small[0], statistics[0], products, other.bias))
-            modulate_cells(*inputs, top, 0.2, as_array(made[0]))
+            modulate_cells(*inputs, top, 0.2, PLAIN, as_array(made[0]))
 
     return by_pixel, by_cell
 
@@ -126,7 +150,7 @@ def compiled(dtype: torch.dtype) -> tuple[Work, Work]:
     def in_a_loop() -> None:
         last = x.movedim(1, -1)
         measure(as_array(last), 1e-5, as_array(sums), as_array(statistics))
-        modulate(*map(as_array, (last, statistics, change.movedim(1, -1))), 0.2, as_array(made))
+        modulate(*map(as_array, (last, statistics, change.movedim(1, -1))), 0.2, PLAIN, as_array(made))
 
     return by_operation, in_a_loop
 
@@ -135,6 +159,8 @@ WAYS: dict[str, tuple[Callable[[torch.dtype], tuple[Work, Work]], tuple[torch.dt
     "weights in oneDNN's order (512 to 512, 64 px)": (packed, (FULL, HALF)),
     "Winograd's products in place of those (512 to 512, 64 px)": (tiled, (FULL,)),
     "volumes slice by slice (W's weights of the motions)": (sliced, (FULL, HALF)),
+    "products of bytes (512 to 512, 64 px)": (in_bytes, (FULL, HALF)),
+    "products of bytes (W's weights of the motions)": (sliced_in_bytes, (FULL, HALF)),
     "taps as outputs (W's occlusion map)": (tapped, (FULL, HALF)),
     "patches as rows (W's deepest layer)": (flat, (FULL, HALF)),
     "on the small picture (first layers of SPADE, 256 px)": (small_picture, (FULL, HALF)),
@@ -156,7 +182,34 @@ def compare(before: Work, after: Work, rounds: int) -> tuple[float, float]:
     return median(one for one, _ in times), median(other for _, other in times)
 
 
-def whole_networks(rounds: int, *, compiling: bool) -> dict[str, tuple[float, float]]:
+def runtimes(generator: nn.Module, feature: Tensor) -> dict[str, Work]:
+    """G in other runtimes, float32: its spectral norm is folded in before it is exported to ONNX."""
+    import onnxruntime
+    import openvino
+
+    folded = copy.deepcopy(generator)
+    for block in list(folded.modules()):
+        for name, conv in list(block.named_children()):
+            if isinstance(conv, SpectralConv2d):
+                weight = conv.weight
+                made = nn.Conv2d(*weight.shape[1::-1], weight.shape[2], padding=weight.shape[2] // 2)
+                made.weight.copy_(weight)
+                made.bias.copy_(torch.zeros(len(weight)) if conv.bias is None else conv.bias)
+                setattr(block, name, made)
+    threads, array = torch.get_num_threads(), feature.numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "g.onnx")
+        torch.onnx.export(folded, (feature,), file, dynamo=True, opset_version=20, verbose=False)
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
+        hints = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = openvino.Core().compile_model(file, "CPU", hints)
+    name = session.get_inputs()[0].name
+    return {"ONNX Runtime": lambda: session.run(None, {name: array}), "OpenVINO": lambda: compiled(array)}
+
+
+def whole_networks(rounds: int, *, compiling: bool, elsewhere: bool) -> dict[str, tuple[float, float]]:
     """What was tried on networks as they are, against float32 or bfloat16 as it comes."""
     nets, found = networks(), {}
     image, feature = torch.rand(1, 3, 256, 256), random(1, 256, 64, 64)
@@ -173,8 +226,22 @@ def whole_networks(rounds: int, *, compiling: bool) -> dict[str, tuple[float, fl
     found["bfloat16 autocast (M; not used)"] = compare(
         lambda: keypoints(nets, image), in_half(extractor, image), rounds
     )
+    for stage in (None, *([Stage()] if multiplies_bytes() else [])):
+        ours = FastGenerator(generator, FULL, stage)
+        if stage is not None:
+            stage.now, stage.first = "watch", 2
+            ours(feature)
+            stage.now = "bytes"
+        told = "as it is used (G), float32" + (", products of bytes" if stage else "")
+        found[told] = compare(lambda: generator(feature), lambda ours=ours: ours(feature), rounds)
+    if elsewhere:
+        for name, work in runtimes(generator, feature).items():
+            found[f"{name} (G, float32; not used)"] = compare(lambda: generator(feature), work, rounds)
     if compiling:
         faster = torch.compile(generator)
+        found["torch.compile (G, float32; not used)"] = compare(
+            lambda: generator(feature), lambda: faster(feature), rounds
+        )
         found["torch.compile after autocast (G; not used)"] = compare(
             in_half(generator, feature), in_half(faster, feature), rounds
         )
@@ -190,6 +257,9 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--compile", action="store_true")
+    arguments.add_argument(
+        "--runtimes", action="store_true", help="needs: pip install onnx onnxscript onnxruntime openvino"
+    )
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -197,8 +267,9 @@ def main() -> None:
         f"{name}, {NAMES[dtype]}": compare(*make(dtype), options.rounds)
         for name, (make, dtypes) in WAYS.items()
         for dtype in dtypes
+        if multiplies_bytes() or "bytes" not in name
     }
-    rows |= whole_networks(max(3, options.rounds // 2), compiling=options.compile)
+    rows |= whole_networks(max(3, options.rounds // 2), compiling=options.compile, elsewhere=options.runtimes)
     print(
         f"milliseconds, {options.threads} threads\n\n| way | before | after | times faster |\n|---|---:|---:|---:|"
     )

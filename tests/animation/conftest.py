@@ -168,7 +168,7 @@ def portraits(monkeypatch: pytest.MonkeyPatch, nets: LivePortraitNets) -> list[S
     """Small networks instead of the published ones; the renderers that were made."""
     made: list[SourceRenderer] = []
 
-    def renderer(_: Any) -> SourceRenderer:
+    def renderer(*_: Any) -> SourceRenderer:
         made.append(SourceRenderer(level=1.0))
         return made[-1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -10,12 +11,20 @@ import pytest
 import torch
 
 from omote.drive.liveportrait import networks
+from omote.drive.liveportrait import renderer as renderer_module
 from omote.drive.liveportrait.networks import Processor, check_weights, choose_processor, load_nets
-from omote.drive.liveportrait.renderer import FastRenderer, PlainRenderer, Renderer, make_renderer
+from omote.drive.liveportrait.renderer import (
+    FastRenderer,
+    PlainRenderer,
+    Renderer,
+    make_renderer,
+    peak_ratio,
+)
 from omote.errors import InputError, WeightsError
 from omote.models.liveportrait import LivePortraitNets
 from omote.models.liveportrait.checkpoint import save_nets
 from omote.models.processor import multiplies_bfloat16
+from omote.models.quantised import multiplies_bytes
 from omote.weights.sets import TRAINED_HERE
 
 from .liveportrait_small import SMALL, small_nets
@@ -97,6 +106,7 @@ def test_the_processor_is_one_that_gives_good_pictures() -> None:
     if not torch.cuda.is_available():
         assert chosen.device.type == "cpu"
         assert (chosen.dtype == torch.bfloat16) == multiplies_bfloat16()
+    assert choose_processor(exact=True) == Processor(chosen.device, torch.float32)
 
 
 def test_the_renderer_of_a_cpu_draws_what_the_plain_one_does() -> None:
@@ -115,3 +125,37 @@ def test_the_renderer_of_a_cpu_draws_what_the_plain_one_does() -> None:
         assert made[0].shape == made[1].shape == (2, 3, 256, 256)
         assert (made[0] - made[1]).abs().max() < 1e-4
         assert 10 * torch.log10(1 / (made[0] - made[2]).square().mean()) > 35
+
+
+def test_many_pictures_are_drawn_with_products_of_bytes_where_they_stay_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nets = small_nets(2)
+    renderer, same = (FastRenderer(nets, torch.float32, in_bytes=told) for told in (True, False))
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.uniform(0, 1, (1, 3, 128, 128)).astype(np.float32))
+    points = torch.from_numpy(rng.uniform(-0.8, 0.8, (4, 1, 21, 3)).astype(np.float32))
+    features = renderer.prepare(images)
+    wanted = renderer.render(features, points[0], points[1])
+    examples = [(features, points[0], points[2]), (features, points[0], points[3])]
+    monkeypatch.setattr(renderer_module, "CLOSE", math.inf)  # never as close as that
+    for one in (renderer, same):
+        one.study(examples)
+        one.study([])
+        assert torch.equal(one.render(features, points[0], points[1]), wanted)
+    if not multiplies_bytes():
+        return
+    monkeypatch.setattr(renderer_module, "CLOSE", 20.0)
+    renderer.study(examples)
+    made = renderer.render(features, points[0], points[1])
+    assert 15 < peak_ratio(made, wanted) < 90
+    # The examples alone decide: not what was drawn or studied before.
+    again = FastRenderer(nets, torch.float32, in_bytes=True)
+    again.study(examples)
+    assert torch.equal(again.render(features, points[0], points[1]), made)
+
+
+def test_peak_ratios_are_those_of_the_definition() -> None:
+    one = torch.full((1, 3, 4, 4), 0.5)
+    assert peak_ratio(one, one) == math.inf
+    assert peak_ratio(one + 0.01, one) == pytest.approx(40, abs=1e-3)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from omote.drive.liveportrait import extraction
 from omote.drive.liveportrait.crops import Square
 from omote.drive.liveportrait.framing import Faces, held_frames, in_square, median_square, place
+from omote.drive.liveportrait.performing import Moved, Still
 from omote.drive.liveportrait.pipeline import LivePortrait
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.sliders import Sliders
@@ -268,3 +269,58 @@ def test_no_more_than_a_batch_of_frames_is_decoded_ahead(
     for shown, _ in enumerate(engine.frames(source, moved), 1):
         assert decoded <= shown + 2
     assert decoded == 9
+
+
+class Studied(SourceRenderer):
+    """Remembers what it was asked to study."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.examples: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def study(self, examples: object) -> None:
+        self.examples += examples  # type: ignore[operator]
+
+
+def shaken(face: Still, seed: int = 0) -> Moved:
+    """Forty frames of a face that moves at random."""
+    still = face.motion.points()
+    return Moved(still, still + 0.1 * torch.randn(40, 21, 3, generator=torch.Generator().manual_seed(seed)))
+
+
+def test_how_to_draw_is_studied_before_many_frames_of_a_photo(
+    nets: LivePortraitNets, marks: NDArray[np.float64]
+) -> None:
+    renderer = Studied()
+    engine = LivePortrait(nets, renderer=renderer)
+    source = engine.photo(smooth_picture(400, 500), [marks + (150, 150), marks + (350, 200)])
+    moved = [shaken(face, seed) for seed, face in enumerate(source.faces)]
+    next(iter(engine.frames(source, moved, range(15))))
+    assert not renderer.examples  # few
+    next(iter(engine.frames(source, moved, range(10, 30))))
+    away = [(one.driving[10:30] - one.source).flatten(1).norm(dim=1) for one in moved]
+    chosen = [(0, away[0].argmin()), (0, away[0].argmax()), (1, away[1].argmax())]
+    assert len(renderer.examples) == len(chosen)
+    for (features, still, driving), (face, frame) in zip(renderer.examples, chosen, strict=True):
+        assert torch.equal(features, source.features[face])
+        assert torch.equal(still, moved[face].source)
+        assert torch.equal(driving[0], moved[face].driving[10 + frame])
+    renderer.examples.clear()
+    for options in (LivePortraitOptions(compat="official"), LivePortraitOptions(exact=True)):
+        engine = LivePortrait(nets, options, renderer)
+        source = engine.photo(smooth_picture(400, 500), [marks + (150, 150)])
+        next(iter(engine.frames(source, [shaken(source.faces[0])])))
+        assert not renderer.examples
+
+
+def test_how_to_draw_is_studied_before_many_frames_of_a_video(nets: LivePortraitNets, clip: Path) -> None:
+    renderer = Studied()
+    engine = LivePortrait(nets, LivePortraitOptions(sliders=Sliders(smile=0.5)), renderer)
+    source = engine.video(clip)
+    moved = [engine.perform(source.faces[0], None, source.times)]
+    numbers = [0, *range(9), *range(9)]
+    next(iter(engine.frames(source, moved, numbers)))
+    ((features, still, driving),) = renderer.examples
+    assert torch.equal(still[0], moved[0].source[1])  # no face in the first
+    assert torch.equal(driving[0], moved[0].driving[1])
+    assert features.shape == (1, 3, 256, 256)

@@ -90,7 +90,7 @@ def animate(
 ) -> Animate:
     """``omote animate ... --engine liveportrait`` in this process: exit code, and what standard error says."""
     plain = Processor(torch.device("cpu"), torch.float32)
-    monkeypatch.setattr(pipeline, "make_renderer", lambda nets: PlainRenderer(nets, plain))
+    monkeypatch.setattr(pipeline, "make_renderer", lambda nets, _: PlainRenderer(nets, plain))
 
     def run(*words: str | Path, output: Path | None = None, weights: Path | None = None) -> tuple[int, str]:
         capsys.readouterr()

@@ -18,9 +18,11 @@ from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cel
 from omote.models.liveportrait.fast.winograd import TiledConv
 from omote.models.liveportrait.generator import SpadeGenerator
 from omote.models.liveportrait.warping import WarpingModule
+from omote.models.quantised import PLAIN, Stage, multiplies_bytes
 from omote.models.seeded import fill_seeded
 
 KEYPOINTS = 5
+needs_bytes = pytest.mark.skipif(not multiplies_bytes(), reason="the processor has no products of bytes")
 
 
 def warping(*, occlusion: bool = True) -> WarpingModule:
@@ -84,7 +86,7 @@ def test_cells_modulate_as_their_picture_does(factor: int, monkeypatch: pytest.M
     monkeypatch.setattr(cells_of_four, "_CELLS", 6)  # two of the five rows at a time
     for top, products in cells(enlarged.parts(small)[0], 2):
         inputs = [as_array(part) for part in (x, statistics, products, cells.bias)]
-        modulate_cells(*inputs, top, 0.2, as_array(made))
+        modulate_cells(*inputs, top, 0.2, PLAIN, as_array(made))
         tops.append(top)
     assert tops == [0, 2, 4]
     assert made.movedim(-1, 0).numpy() == pytest.approx(F.leaky_relu(wanted, 0.2).numpy(), abs=1e-5)
@@ -107,10 +109,10 @@ def test_bfloat16_is_read_and_rounded_as_torch_does() -> None:
     one, none = torch.ones(1, 1, x.numel(), 2), torch.tensor([[[0.0], [1.0]]])
     one[..., 1] = 0
     made = torch.empty(x.shape, dtype=torch.bfloat16)
-    modulate(*map(as_array, (x, none, one)), 1.0, as_array(made))
+    modulate(*map(as_array, (x, none, one)), 1.0, PLAIN, as_array(made))
     assert torch.equal(made, x.bfloat16())
     back = torch.empty(x.shape)
-    modulate(*map(as_array, (made, none, one)), 1.0, as_array(back))
+    modulate(*map(as_array, (made, none, one)), 1.0, PLAIN, as_array(back))
     assert torch.equal(back, made.float())
 
 
@@ -177,6 +179,51 @@ def test_the_warping_module_warps_the_same(occlusion: bool) -> None:
     assert (found - wanted).abs().max().item() < 2e-5
     assert (about.float() - wanted).abs().max().item() < 0.05 * wanted.abs().max().item()
     assert (shared - torch.cat(each)).abs().max().item() < 2e-5
+
+
+def closeness(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Signal to noise, dB."""
+    return float(10 * torch.log10(wanted.var() / (found.float() - wanted).square().mean()))
+
+
+@needs_bytes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("upscale", [1, 2])
+def test_the_generator_draws_about_the_same_in_bytes(upscale: int, dtype: torch.dtype) -> None:
+    net, stage = generator(upscale), Stage()
+    features = torch.rand(2, 2, 32, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.inference_mode():
+        wanted = net(features[1])
+        fast = FastGenerator(net, dtype, stage)
+        assert closeness(fast(features[1]), wanted) > (80 if dtype == torch.float32 else 25)
+        stage.now = "watch"
+        fast(features[0])  # another picture tells how bytes stand for numbers
+        stage.now = "bytes"
+        close = []
+        for stage.first in (0, 1, 2):
+            made = fast(features[1])
+            assert made.dtype == torch.float32
+            close.append(closeness(made, wanted))
+    assert min(close) > 15
+    assert close[2] > close[0]  # the fewer layers multiply bytes
+
+
+@needs_bytes
+@pytest.mark.parametrize("occlusion", [True, False])
+def test_the_warping_module_warps_about_the_same_in_bytes(occlusion: bool) -> None:
+    net, stage = warping(occlusion=occlusion), Stage()
+    volume = torch.rand(1, 8, 8, 16, 24, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    driving, source = keypoints(3, 1), keypoints(1, 2)
+    with torch.inference_mode():
+        fast = FastWarping(net, torch.float32, stage)
+        prepared = fast.prepare(volume)
+        stage.now = "watch"
+        fast(prepared, driving[:1], source)
+        stage.now = "bytes"
+        made = fast(prepared, driving[1:], source)
+        wanted = [net(volume, driving[i : i + 1], source).out for i in (1, 2)]
+    assert closeness(made, torch.cat(wanted)) > 30
+    assert not torch.allclose(made, torch.cat(wanted), atol=1e-5)  # they were bytes indeed
 
 
 def test_keypoints_outside_the_picture_are_sampled_as_zero() -> None:

@@ -29,6 +29,7 @@ LIVEPORTRAIT_NAMES = (
     "crop_driver",
     "observation_variance",
     "batch",
+    "exact",
 )
 """Options that LivePortrait alone knows."""
 

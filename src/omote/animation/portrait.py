@@ -52,7 +52,8 @@ def animate_portrait(job: Job, place: Path, progress: Progress) -> Animated:
     leaders = open_leaders(job, engine, progress)
     dealt = fit_to_faces(leaders, len(source.faces))
     shown = choose_moments(job, engine, source, [leader.take for leader in dealt])
-    unfinished = Unfinished(job.output, f"{__version__} {job.weights} {choose_processor()}")
+    drawn = f"{choose_processor(exact=options.exact)} {options.approximate}"
+    unfinished = Unfinished(job.output, f"{__version__} {job.weights} {drawn}")
     made = write_frames(
         job,
         place,

@@ -55,6 +55,8 @@ class LivePortraitArgs:
     """With --compat official: smoothing of source videos; default 3e-7."""
     batch: Annotated[int | None, _option("N")] = None
     """Frames rendered at once; default 4."""
+    exact: Flag = False
+    """Multiply in float32 throughout: slower, and the same on every machine but for rounding."""
 
     def options(self) -> dict[str, Any]:
         """Those that were given, by the library's names.

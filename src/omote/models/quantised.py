@@ -250,9 +250,7 @@ class ByteProducts:
         return torch.stack(made)
 
 
-def room_for(
-    layer: Layer, size: Sequence[int], dtype: torch.dtype
-) -> tuple[Tensor, NDArray[np.float32]]:
+def room_for(layer: Layer, size: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, NDArray[np.float32]]:
     """Memory for a layer's input, and the code in which it is to be written there.
 
     Args:
@@ -318,7 +316,9 @@ def multiplies_bytes() -> bool:
     except (AttributeError, RuntimeError, NotImplementedError, TypeError):
         return False
     wanted = F.conv2d(x.float(), conv, padding=1)
-    return torch.allclose(made, wanted, atol=0.01) and torch.allclose(same[0], x.view(4, 4).float(), atol=0.01)
+    return torch.allclose(made, wanted, atol=0.01) and torch.allclose(
+        same[0], x.view(4, 4).float(), atol=0.01
+    )
 
 
 def _nothing(x: Tensor, plus: Tensor | None = None) -> Tensor:

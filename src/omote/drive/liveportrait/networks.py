@@ -45,17 +45,20 @@ class Processor:
     dtype: torch.dtype
 
 
-def choose_processor() -> Processor:
+def choose_processor(*, exact: bool = False) -> Processor:
     """CUDA or the CPU, in bfloat16 where that is faster, else in float32.
+
+    Args:
+        exact: float32 in any case.
 
     Half precision of 16 bits (float16) is never chosen: on some cards it gives black pictures. Apple's MPS has no
     sampling of volumes.
     """
     if torch.cuda.is_available():
-        return Processor(
-            torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-        )
-    return Processor(torch.device("cpu"), torch.bfloat16 if multiplies_bfloat16() else torch.float32)
+        name, half = "cuda", torch.cuda.is_bf16_supported()
+    else:
+        name, half = "cpu", multiplies_bfloat16()
+    return Processor(torch.device(name), torch.bfloat16 if half and not exact else torch.float32)
 
 
 def is_seeded(weights: str | Path | None) -> bool:

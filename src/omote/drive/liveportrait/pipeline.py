@@ -32,6 +32,7 @@ from omote.drive.liveportrait.extraction import (
     drive_by_video,
 )
 from omote.drive.liveportrait.kalman import OBSERVATION_VARIANCE
+from omote.drive.liveportrait.networks import choose_processor
 from omote.drive.liveportrait.offsets import Mlps
 from omote.drive.liveportrait.performing import Moved, Still, at_moments, perform
 from omote.drive.liveportrait.renderer import Renderer, make_renderer
@@ -80,7 +81,10 @@ class LivePortrait:
         renderer: Renderer | None = None,
     ) -> None:
         self.options = options or LivePortraitOptions()
-        self.renderer = renderer or make_renderer(nets)
+        if renderer is None:
+            processor = choose_processor(exact=self.options.exact)
+            renderer = make_renderer(nets, processor)
+        self.renderer = renderer
         sizes = Sizes(nets.config.input_size, nets.config.output_size)
         self._extractor = Extractor(nets.motion_extractor, sizes)
         # The small networks run where the keypoints are.
@@ -211,6 +215,6 @@ class LivePortrait:
             what = f"got motions of {[len(one) for one in moved]} frames for {len(source.faces)} faces"
             raise InputError(what, remedy="Give one a face, all of one length.")
         shown = range(len(moved[0])) if numbers is None else numbers
-        if len(shown) >= _MANY and not self.options.official:
+        if len(shown) >= _MANY and self.options.approximate:
             self.renderer.study(source.examples(moved, shown, self.renderer))
         return source.frames(moved, shown, self.options, Drawing(self.renderer, keep))

@@ -20,7 +20,6 @@ from omote.models.liveportrait.keypoints import POINTS
 from omote.models.processor import keep_memory
 from omote.models.quantised import Stage, multiplies_bytes
 
-
 CLOSE = 40.0
 """PSNR of what is drawn with products of bytes against what is drawn without, dB, from which they are used."""
 _FIRST = 2  # with fewer blocks at full precision, pictures of seeded weights were not that close
@@ -115,7 +114,7 @@ class FastRenderer:
         stage.now = "watch"
         wanted = [self.render(*example) for example in examples]
         stage.now = "bytes"
-        for first in range(_FIRST, self._blocks + 1):
+        for first in range(min(_FIRST, self._blocks), self._blocks + 1):
             stage.first = first
             close = min(
                 peak_ratio(self.render(*example), seen)

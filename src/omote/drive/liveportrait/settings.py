@@ -64,6 +64,7 @@ class LivePortraitOptions:
         crop_driver: official mode: cut the driver's face out even if its frames are square (ours always does).
         observation_variance: official mode: of the published smoothing of source videos.
         batch: frames rendered at once.
+        exact: multiply in float32 throughout; False: in less where pictures stay close and the machine is faster.
     """
 
     compat: Literal["official"] | None = None
@@ -89,6 +90,7 @@ class LivePortraitOptions:
     crop_driver: bool = False
     observation_variance: float = OBSERVATION_VARIANCE
     batch: int = 4
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.compat not in (None, "official"):
@@ -172,6 +174,11 @@ class LivePortraitOptions:
         return self.compat == "official"
 
     @property
+    def approximate(self) -> bool:
+        """Whether many pictures may be drawn in less than full precision; see `Renderer.study`."""
+        return not (self.exact or self.official)
+
+    @property
     def composition(self) -> Composition:
         """The same in the published code's terms."""
         return Composition(
@@ -244,6 +251,7 @@ _SWITCHES = (
     "silence",
     "paste_back",
     "crop_driver",
+    "exact",
 )
 
 

@@ -91,7 +91,8 @@ class PhotoSource:
 
     def examples(self, moved: Sequence[Moved], numbers: Sequence[int], _: Renderer) -> list[Example]:
         """Of each face the frame in which it moves most, and of the first that in which it moves least."""
-        at, found = torch.tensor(list(numbers)), []
+        at = torch.tensor(list(numbers))
+        found: list[Example] = []
         for features, one in zip(self.features, moved, strict=True):
             away = (one.driving[at] - one.source).flatten(1).norm(dim=1)
             chosen = [away.argmax()] if found else [away.argmin(), away.argmax()]
@@ -185,9 +186,7 @@ class VideoSource:
             matrices.append(squares.to_crop(extractor.sizes.cut))
         return cls(path, followed.times, tuple(stills), tuple(matrices), extractor, longest)
 
-    def examples(
-        self, moved: Sequence[Moved], numbers: Sequence[int], renderer: Renderer
-    ) -> list[Example]:
+    def examples(self, moved: Sequence[Moved], numbers: Sequence[int], renderer: Renderer) -> list[Example]:
         """Of each face the first of the frames in which it was found."""
         firsts = [next((n for n in numbers if face.found[n]), None) for face in self.faces]
         decoded = video_frames(self.path, max(numbers) + 1, self.longest)

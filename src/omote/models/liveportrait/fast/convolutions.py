@@ -25,9 +25,7 @@ class DeepConv:
         stage: of a network that may multiply bytes, whose results are bfloat16; ``range`` is that of the input.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stage: Stage | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stage: Stage | None = None) -> None:
         self.bias, self.range = bias.detach().float(), Range()
         weight = weight.movedim(2, 0).flatten(0, 1)
         self._conv: Conv | ByteConv = Conv(weight, None, dtype)
@@ -50,9 +48,7 @@ class SingleConv:
         range: of volumes that come as bytes.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, range: Range | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, range: Range | None = None) -> None:
         self._size = weight.shape[3:]
         # (D, in, k k): what a place gives to its neighbours rather than what it takes from them, so turned round
         turned = weight.detach()[0].flip(2, 3).permute(1, 0, 2, 3).flatten(2)

@@ -111,9 +111,7 @@ class CellConv:
         stage: of a network that may multiply bytes, whose products are bfloat16; ``range`` is that of the picture.
     """
 
-    def __init__(
-        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stage: Stage | None = None
-    ) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, stage: Stage | None = None) -> None:
         taps = weight.detach().permute(2, 3, 1, 0)  # (3, 3, in, out)
         made = [torch.stack(columns, 1) for rows in _taps(taps, 0) for columns in _taps(torch.stack(rows), 1)]
         weights = torch.stack(made).flatten(1, 3)  # (16, 4 in, out)

@@ -48,9 +48,7 @@ class FastGenerator:
         self._fc = picture_conv(generator.fc.weight, generator.fc.bias, torch.float32)
         shared = [spade for block in blocks for spade in (block.norm_0, block.norm_1)]
         weight, bias = _joined(shared)
-        self._middle = [
-            _Block(block, dtype, stage, place=index) for index, block in enumerate(blocks)
-        ]
+        self._middle = [_Block(block, dtype, stage, place=index) for index, block in enumerate(blocks)]
         self._shared: Layer = Conv(weight, bias, dtype, activation="relu")
         if stage is not None:
             coded = ByteConv(weight, bias, self._shared, stage, dtype=dtype, relu=True)
@@ -85,9 +83,7 @@ class _Modulation:
         self.range = Range()
         self._conv: Layer = picture_conv(weight, bias, dtype)
         if stage is not None:
-            self._conv = ByteConv(
-                weight, bias, self._conv, stage, dtype=torch.bfloat16, range=self.range
-            )
+            self._conv = ByteConv(weight, bias, self._conv, stage, dtype=torch.bfloat16, range=self.range)
 
     def __call__(
         self, x: Tensor, statistics: Tensor, hidden: Tensor, to: Layer, leak: float = _LEAK
@@ -146,9 +142,7 @@ def _measured(x: Tensor) -> Tensor:
 class _Block:
     """A residual block of one resolution and width."""
 
-    def __init__(
-        self, block: SpadeResBlock, dtype: torch.dtype, stage: Stage | None, *, place: int
-    ) -> None:
+    def __init__(self, block: SpadeResBlock, dtype: torch.dtype, stage: Stage | None, *, place: int) -> None:
         self._modulations = [_Modulation(spade, dtype, stage) for spade in (block.norm_0, block.norm_1)]
         self._convs = [_conv(conv, dtype, stage, place) for conv in (block.conv_0, block.conv_1)]
         self.ranges = [modulation.range for modulation in self._modulations]
@@ -169,9 +163,7 @@ class _Enlarging:
         stage: see `FastGenerator`.
     """
 
-    def __init__(
-        self, block: SpadeResBlock, factor: int, dtype: torch.dtype, stage: Stage | None
-    ) -> None:
+    def __init__(self, block: SpadeResBlock, factor: int, dtype: torch.dtype, stage: Stage | None) -> None:
         spades = [block.norm_0, block.norm_1, block.norm_s]
         self._shared = EnlargedConv(*_joined(spades), factor, dtype, "relu", stage)
         self._modulations: list[_Modulation] | list[_CellModulation]
@@ -198,9 +190,7 @@ class _Enlarging:
         return other(self._modulations[1](inner, _measured(inner), hidden[1], other), plus=shortcut)
 
 
-def _conv(
-    conv: SpectralConv2d, dtype: torch.dtype, stage: Stage | None, place: int | None = None
-) -> Layer:
+def _conv(conv: SpectralConv2d, dtype: torch.dtype, stage: Stage | None, place: int | None = None) -> Layer:
     full = picture_conv(conv.weight, conv.bias, dtype)
     if stage is None:
         return full
