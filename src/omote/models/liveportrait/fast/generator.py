@@ -62,6 +62,10 @@ class FastGenerator:
     def __call__(self, feature: Tensor) -> Tensor:
         """(B, 3, ...) RGB in 0..1, float32; see `SpadeGenerator.forward`."""
         use_torch_threads()
+        # One at a time: several leave the caches, and save nothing.
+        return torch.cat([self._drawn(one) for one in feature.split(1)])
+
+    def _drawn(self, feature: Tensor) -> Tensor:
         seg = feature.to(self.dtype).contiguous(memory_format=torch.channels_last)
         x = self._fc(feature.float()).to(self.dtype)
         hidden = self._shared(seg).split(self._hidden, 1)
