@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -289,6 +289,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
         omote.capture(tmp_path / "nothing.png")
 
 
-def test_an_animal_is_not_a_human(shared_dir: Path, photo: Path) -> None:
+@pytest.mark.parametrize("method", ["landmarks", "inversion"])
+def test_an_animal_is_not_a_human(shared_dir: Path, method: Literal["landmarks", "inversion"]) -> None:
     with pytest.raises(NoFaceError, match=r"s25\.jpg: this does not look like a human face"):
-        capture_file(shared_dir / "media" / "photos" / "s25.jpg")
+        capture_file(shared_dir / "media" / "photos" / "s25.jpg", method=method)
