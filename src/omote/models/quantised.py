@@ -64,7 +64,7 @@ class Range:
         """Note the numbers of a tensor as an example, or some of them."""
         flat = x.detach().float().flatten()
         few = flat[:: max(1, len(flat) // _EXAMPLES)]
-        # The extremes count among them: without them, a step could be as wide as what is left allows.
+        # With the extremes, which the others may leave out.
         self._seen.append(torch.cat([few, *(value.view(1) for value in torch.aminmax(flat))]))
 
     @property
@@ -119,7 +119,7 @@ class ByteConv:
         stage: of the network.
         padding: zeros before and after, for each dimension; default: half the kernel.
         relu: whether negative results are zero.
-        dtype: of the results in bytes' stage; default: of `full`'s, float32 or bfloat16.
+        dtype: of the results of bytes: float32 or bfloat16.
         range: of the input, where several convolutions look at one.
         place: in the network, see `Stage.first`; None: always late enough.
     """

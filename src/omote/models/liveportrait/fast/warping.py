@@ -74,7 +74,8 @@ class FastWarping:
             flat = dense.occlusion.weight  # (1, C D, 7, 7): a kernel as deep as the volume
             assert dense.occlusion.bias is not None  # noqa: S101 - for the type checker
             flat = flat.unflatten(1, (-1, depth))
-            self._occlusion = SingleConv(flat, dense.occlusion.bias, dtype, self._mask.range)
+            taken = None if stage is None else self._mask.range
+            self._occlusion = SingleConv(flat, dense.occlusion.bias, dtype, taken)
         weight, bias = fold_norm(module.third.conv.weight, module.third.conv.bias, module.third.norm)
         weight = weight.unflatten(1, (-1, depth)).transpose(1, 2).flatten(1, 2)  # channel d C + c, as sampled
         self._third = picture_conv(weight, bias, torch.float32)
