@@ -85,7 +85,7 @@ def test_cells_modulate_as_their_picture_does(factor: int, monkeypatch: pytest.M
     made, tops = torch.full((20, 12, 5), torch.nan), []
     monkeypatch.setattr(cells_of_four, "_CELLS", 6)  # two of the five rows at a time
     for top, products in cells(enlarged.parts(small)[0], 2):
-        inputs = [as_array(part) for part in (x, statistics, products, cells.bias)]
+        inputs = (as_array(x), as_array(statistics), tuple(map(as_array, products)), as_array(bias))
         modulate_cells(*inputs, top, 0.2, PLAIN, as_array(made))
         tops.append(top)
     assert tops == [0, 2, 4]

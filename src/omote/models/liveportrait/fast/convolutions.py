@@ -61,7 +61,7 @@ class SingleConv:
         """(B, 1, H, W) float32 of (B, in, D, H, W)."""
         rows = x.movedim(1, -1).flatten(2, 3)  # (B, D, H W, in)
         product = self._products if x.dtype == torch.uint8 else self._multiplied
-        taps = torch.stack([product(one).float().sum(0) for one in rows])
+        taps = torch.stack([sum(product(one)[1:], product(one)[0]) for one in rows])
         padding = (self._size[0] // 2, self._size[1] // 2)
         return F.fold(taps.transpose(1, 2), x.shape[3:], self._size, padding=padding) + self._bias
 

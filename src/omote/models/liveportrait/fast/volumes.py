@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.compiled import loop, part, real, stored
+from omote.models.compiled import coded, loop, part, real, stored
 
 _VARIANCE = 0.01  # of a keypoint's heatmap
 _LEAST = (
@@ -39,25 +39,52 @@ def _between(place: float, count: int) -> tuple[int, float]:
     return int(low), at - low
 
 
+@part
+def _aside(count: int, shift: float, left: Any, share: Any) -> None:
+    """Of every voxel along an axis the one before its place, from 0, with one of zeros on either side, and how far."""
+    for w in range(count):
+        at, behind = _between(_along(count, w) + shift, count)
+        inside = -1 <= at < count
+        left[w] = np.uint32(at + 1 if inside else 0)  # of the zeros, and nothing of what is beside them
+        share[w] = np.float32(behind) if inside else np.float32(0)
+
+
+@part
+def _add_heat(line: Any, peak: float, across: Any) -> None:
+    """Add a keypoint's heat in a row of voxels."""
+    if abs(peak) > _LEAST:
+        for w in range(len(line)):
+            line[w] += np.float32(peak) * across[w]
+
+
 @loop
-def look_at_motions(features: Any, driving: Any, source: Any, seen: Any) -> None:
+def look_at_motions(features: Any, driving: Any, source: Any, code: Any, seen: Any) -> None:
     """Of each candidate motion a heatmap and the features sampled with it; the first motion is rest.
 
     Args:
-        features: (D, H, W, c) float32.
+        features: (D, H, c, W) float32.
         driving: (K, 3) float32 keypoints x, y, z.
         source: (K, 3) float32.
+        code: of the result, see `omote.models.quantised.Range`.
         seen: (D, H, W, (K + 1) (1 + c)): motion by motion.
     """
-    depth, height, width, channels = features.shape
+    depth, height, channels, width = features.shape
     motions = len(driving) + 1
+    rate, zero = code[0], code[1]
+    left, shares = np.empty((motions, width), np.uint32), np.empty((motions, width), np.float32)
+    there, here = np.zeros((motions, width), np.float32), np.zeros((motions, width), np.float32)
+    for n in range(motions):
+        _aside(width, source[n - 1, 0] - driving[n - 1, 0] if n > 0 else 0.0, left[n], shares[n])
+        for w in range(width if n > 0 else 0):
+            there[n, w] = _bell(width, w, driving[n - 1, 0])
+            here[n, w] = _bell(width, w, source[n - 1, 0])
     for job in prange(depth * height):
         d, h = divmod(np.int64(job), height)
-        line = np.empty((width + 2, channels), np.float32)  # zero before and behind
+        line = np.zeros((channels, width + 2), np.float32)  # zero before and behind
+        rows = np.empty((motions * (1 + channels), width), np.float32)
         for n in range(motions):
-            shift_x, shift_y, shift_z = 0.0, 0.0, 0.0
+            shift_y, shift_z = 0.0, 0.0
             if n > 0:
-                shift_x = source[n - 1, 0] - driving[n - 1, 0]
                 shift_y = source[n - 1, 1] - driving[n - 1, 1]
                 shift_z = source[n - 1, 2] - driving[n - 1, 2]
             z, part_z = _between(_along(depth, d) + shift_z, depth)
@@ -69,28 +96,26 @@ def look_at_motions(features: Any, driving: Any, source: Any, seen: Any) -> None
                     (part_z if corner // 2 else 1 - part_z) * (part_y if corner % 2 else 1 - part_y)
                 )
                 if 0 <= near_z < depth and 0 <= near_y < height and share > 0:
-                    for w in range(width):
-                        for c in range(channels):
-                            line[w + 1, c] += share * features[near_z, near_y, w, c]
-            there, here = 0.0, 0.0
-            if n > 0:
-                there = _bell(depth, d, driving[n - 1, 2]) * _bell(height, h, driving[n - 1, 1])
-                here = _bell(depth, d, source[n - 1, 2]) * _bell(height, h, source[n - 1, 1])
+                    for c in range(channels):
+                        row, source_row = line[c], features[near_z, near_y, c]
+                        for w in range(width):
+                            row[w + 1] += share * source_row[w]
             first = n * (1 + channels)
-            for w in range(width):
-                out = seen[d, h, w]
-                heat = 0.0
-                if there > _LEAST:
-                    heat += there * _bell(width, w, driving[n - 1, 0])
-                if here > _LEAST:
-                    heat -= here * _bell(width, w, source[n - 1, 0])
-                out[first] = stored(np.float32(heat), out)
-                x, part_x = _between(_along(width, w) + shift_x, width)
-                share = np.float32(part_x)
-                left, right = min(max(x, -1), width), min(max(x + 1, -1), width)
-                for c in range(channels):
-                    value = (1 - share) * line[left + 1, c] + share * line[right + 1, c]
-                    out[first + 1 + c] = stored(value, out)
+            rows[first] = 0
+            if n > 0:
+                peak = _bell(depth, d, driving[n - 1, 2]) * _bell(height, h, driving[n - 1, 1])
+                _add_heat(rows[first], peak, there[n])
+                peak = _bell(depth, d, source[n - 1, 2]) * _bell(height, h, source[n - 1, 1])
+                _add_heat(rows[first], -peak, here[n])
+            for c in range(channels):
+                row, out_row, before, share_row = line[c], rows[first + 1 + c], left[n], shares[n]
+                for w in range(width):
+                    one, other = row[before[w]], row[before[w] + np.uint32(1)]
+                    out_row[w] = one + share_row[w] * (other - one)
+        for w in range(width):
+            out = seen[d, h, w]
+            for c in range(len(rows)):
+                out[c] = coded(rows[c, w], out, rate, zero)
 
 
 @loop
