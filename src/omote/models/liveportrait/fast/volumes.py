@@ -118,39 +118,128 @@ def look_at_motions(features: Any, driving: Any, source: Any, code: Any, seen: A
                 out[c] = coded(rows[c, w], out, rate, zero)
 
 
+PARITIES = ("odd", "even", "both")
+"""Of rows or columns: what `DeepConv` convolves apart; "both" is their sum."""
+
+
 @loop
-def sample_deformed(features: Any, slices: Any, bias: Any, shifts: Any, warped: Any) -> None:
+def split_parities(x: Any, codes: Any, made: Any) -> None:
+    """Even and odd rows and columns apart, and their sums; zero beyond the last.
+
+    Args:
+        x: (N, H, W, C).
+        codes: (9, 2) of what is made, see `omote.models.quantised.Range`; where x is bytes, of their steps.
+        made: 3 x 3 times (N, H / 2, W / 2, C), by `PARITIES` of rows and of columns.
+    """
+    count, height, width, channels = x.shape
+    rows, columns = made[0].shape[1:3]
+    for job in prange(count * rows):
+        image, i = divmod(np.int64(job), rows)
+        seen = np.zeros((3, 3, channels), np.float32)
+        for j in range(columns):
+            for r in range(2):
+                for s in range(2):
+                    one, y, z = seen[1 - r, 1 - s], 2 * i + r, 2 * j + s
+                    if y < height and z < width:
+                        pixel = x[image, y, z]
+                        for c in range(channels):
+                            one[c] = real(pixel[c])
+                    else:
+                        one[:] = 0
+            for r in range(2):
+                for c in range(channels):
+                    seen[r, 2, c] = seen[r, 0, c] + seen[r, 1, c]
+            for s in range(3):
+                for c in range(channels):
+                    seen[2, s, c] = seen[0, s, c] + seen[1, s, c]
+            for k in range(9):
+                one, out = seen[k // 3, k % 3], made[k][image, i, j]
+                rate, zero = codes[k, 0], codes[k, 1]
+                for c in range(channels):
+                    out[c] = coded(one[c], out, rate, zero)
+
+
+@part
+def _read_parities(parts: Any, d: int, h: int, j: int, even: Any, odd: Any) -> None:
+    """Of `DeepConv`'s results two neighbours, of an even column and an odd one.
+
+    Args:
+        parts: see `sample_deformed`.
+        d: slice.
+        h: row.
+        j: of the pair of columns.
+        even: (k (K + 1),).
+        odd: likewise.
+    """
+    i = h // 2
+    q_q, q_p, q_sum, q_next = parts[0][d, i, j], parts[1][d, i, j], parts[2][d, i, j], parts[1][d, i, j + 1]
+    below = i + h % 2
+    one, two, three, four = parts[3][d, below], parts[4][d, below], parts[5][d, below], parts[4][d, below]
+    p_q, p_p, p_sum, p_next = one[j], two[j], three[j], four[j + 1]
+    if h % 2:
+        for n in range(len(even)):
+            by_q = real(q_q[n]) + real(p_q[n])
+            by_p = real(q_p[n]) + real(p_p[n])
+            by_next = real(q_next[n]) + real(p_next[n])
+            even[n] = real(q_sum[n]) + real(p_sum[n]) - by_q - by_p
+            odd[n] = by_q + by_next
+    else:
+        s_q, s_p, s_sum, s_next = (
+            parts[6][d, i, j],
+            parts[7][d, i, j],
+            parts[8][d, i, j],
+            parts[7][d, i, j + 1],
+        )
+        for n in range(len(even)):
+            by_q = real(s_q[n]) - real(q_q[n]) - real(p_q[n])
+            by_p = real(s_p[n]) - real(q_p[n]) - real(p_p[n])
+            by_next = real(s_next[n]) - real(q_next[n]) - real(p_next[n])
+            even[n] = real(s_sum[n]) - real(q_sum[n]) - real(p_sum[n]) - by_q - by_p
+            odd[n] = by_q + by_next
+
+
+@loop
+def sample_deformed(features: Any, parts: Any, bias: Any, shifts: Any, warped: Any) -> None:
     """Weigh the candidate motions of each place, and sample the features where they lead.
 
     Args:
         features: (D, H, W, C) float32.
-        slices: (D, H, W, k (K + 1)): what `DeepConv` gives: of each slice its share in the weights of k slices.
+        parts: 3 x 3 times (D, rows, columns, k (K + 1)), of `DeepConv`: of slices their shares in the weights of k.
         bias: (K + 1,) float32, of the weights before their softmax.
         shifts: (K, 3) float32: source less driving keypoints.
         warped: (H, W, D C).
     """
     depth, height, width, channels = features.shape
     motions = len(bias)
-    taps = slices.shape[3] // motions
-    for job in prange(height * width):
-        h, w = divmod(np.int64(job), width)
-        logits = np.empty(motions, np.float32)
+    taps = parts[0].shape[3] // motions
+    for job in prange(height):
+        h = np.int64(job)
+        logits = np.empty((depth, width, motions), np.float32)
+        pair = np.empty((2, taps * motions), np.float32)
         sample = np.empty(channels, np.float32)
-        out = warped[h, w]
         for d in range(depth):
-            logits[:] = bias
-            for tap in range(taps):
-                near = d + tap - taps // 2
-                if 0 <= near < depth:
-                    given = slices[near, h, w]
-                    for n in range(motions):
-                        logits[n] += real(given[tap * motions + n])
-            top = logits[0]
+            for w in range(width):
+                logits[d, w] = bias
+        for d in range(depth):
+            for w in range(width):
+                if w % 2 == 0:
+                    _read_parities(parts, d, h, w // 2, pair[0], pair[1])
+                given = pair[w % 2]
+                for tap in range(taps):
+                    near = d - tap + taps // 2
+                    if 0 <= near < depth:
+                        found = logits[near, w]
+                        for n in range(motions):
+                            found[n] += given[tap * motions + n]
+        for place in range(width * depth):
+            w, d = divmod(place, depth)
+            weights, out = logits[d, w], warped[h, w]
+            top = weights[0]
             for n in range(1, motions):
-                top = max(top, logits[n])
+                top = max(top, weights[n])
             total, x, y, z = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for n in range(motions):
-                weight = np.exp(logits[n] - top)
+                weight = np.exp(weights[n] - top)
                 total += weight
                 if n > 0:
                     x += weight * shifts[n - 1, 0]

@@ -136,12 +136,13 @@ class FastWarping:
             x = both.movedim(-1, 1)
         return self._join(x)
 
-    def _sampled(self, features: Tensor, slices: Tensor, shifts: Tensor) -> Tensor:
+    def _sampled(self, features: Tensor, parts: list[Tensor], shifts: Tensor) -> Tensor:
         """(B, D C, H, W) trilinear samples of the features, zero outside; channel d C + c."""
         count, depth, height, width, channels = features.shape
         warped = torch.empty(count, height, width, depth * channels)
-        for feature, some, shift, out in zip(features, slices, shifts, warped, strict=True):
-            sample_deformed(*map(as_array, (feature, some, self._mask.bias, shift, out)))
+        for feature, *some, shift, out in zip(features, *parts, shifts, warped, strict=True):
+            inputs = (as_array(feature), tuple(map(as_array, some)))
+            sample_deformed(*inputs, *map(as_array, (self._mask.bias, shift, out)))
         return warped.movedim(-1, 1)
 
 
