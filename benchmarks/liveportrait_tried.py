@@ -224,7 +224,7 @@ def whole_networks(rounds: int, *, compiling: bool, elsewhere: bool) -> dict[str
 
     found["bfloat16 autocast (G)"] = compare(lambda: generator(feature), in_half(generator, feature), rounds)
     found["bfloat16 autocast (M; not used)"] = compare(
-        lambda: keypoints(nets, image), in_half(extractor, image), rounds
+        lambda: keypoints(extractor, image), in_half(extractor, image), rounds
     )
     for stage in (None, *([Stage()] if multiplies_bytes() else [])):
         ours = FastGenerator(generator, FULL, stage)

@@ -21,9 +21,9 @@ class DeepConv:
     Processors multiply with 154 outputs several times faster than with 22. Who calls adds up what each slice gives to
     those around it, and the bias: the result of slice d is the sum over k of [d + k - K // 2, ..., k O + o].
 
-    Within a slice, even and odd rows are convolved apart (a fast FIR algorithm, as of Parker and Parhi 1997,
-    "Low-area/power parallel FIR digital filter implementations"). With E, O the even and odd rows, P the kernel's first,
-    third, ... taps and Q those between,
+    Within a slice, even and odd rows are convolved apart: a fast FIR algorithm (Parker and Parhi, "Low-area/power
+    parallel FIR digital filter implementations", 1997). With E, O the even and odd rows, P the kernel's first, third,
+    ... taps and Q those between,
 
         even results: P O + Q E = (P + Q)(O + E) - Q O - P E        odd results: Q O + P E, a row later
 
@@ -52,7 +52,7 @@ class DeepConv:
                 self._convs.append(conv)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """3 x 3 times (B, D, rows, columns, K O) of (B, in, D, H, W), for `read_parities`."""
+        """3 x 3 times (B, D, rows, columns, K O) of (B, in, D, H, W), for `sample_deformed`."""
         slices = x.movedim(1, -1).flatten(0, 1)
         size = (len(slices), *((side + 1) // 2 for side in slices.shape[1:3]), slices.shape[3])
         unit = self.range.step if x.dtype == torch.uint8 else 1.0

@@ -94,7 +94,7 @@ class EnlargedConv:
         return made.movedim(-1, 1)
 
     def write(self, x: Tensor, code: NDArray[np.float32], made: Tensor) -> None:
-        """The same into the first channels of (B, ..., factor H, factor W, out or more), coded so if those are bytes."""
+        """The same into the first channels of (B, ..., factor H, factor W, out or more); in that code, if of bytes."""
         for row, column, some in self._results(x):
             self._spread(row, column, some, code, made)
 

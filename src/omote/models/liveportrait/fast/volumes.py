@@ -160,7 +160,7 @@ def split_parities(x: Any, codes: Any, made: Any) -> None:
 
 
 @part
-def _read_parities(parts: Any, d: int, h: int, j: int, even: Any, odd: Any) -> None:
+def read_parities(parts: Any, d: int, h: int, j: int, even: Any, odd: Any) -> None:
     """Of `DeepConv`'s results two neighbours, of an even column and an odd one.
 
     Args:
@@ -223,7 +223,7 @@ def sample_deformed(features: Any, parts: Any, bias: Any, shifts: Any, warped: A
         for d in range(depth):
             for w in range(width):
                 if w % 2 == 0:
-                    _read_parities(parts, d, h, w // 2, pair[0], pair[1])
+                    read_parities(parts, d, h, w // 2, pair[0], pair[1])
                 given = pair[w % 2]
                 for tap in range(taps):
                     near = d - tap + taps // 2
