@@ -56,11 +56,13 @@ class DeepConv:
         slices = x.movedim(1, -1).flatten(0, 1)
         size = (len(slices), *((side + 1) // 2 for side in slices.shape[1:3]), slices.shape[3])
         unit = self.range.step if x.dtype == torch.uint8 else 1.0
-        parts, codes = zip(*(room_for(conv, size, x.dtype) for conv in self._convs), strict=True)
-        rates = np.stack(codes) * np.array([unit, 1], np.float32)
+        room = [room_for(conv, size, x.dtype) for conv in self._convs]
+        parts = [part for part, _ in room]
+        rates = np.stack([code for _, code in room]) * np.array([unit, 1], np.float32)
         split_parities(as_array(slices), rates, tuple(map(as_array, parts)))
-        pairs = zip(self._convs, parts, strict=True)
-        return [conv(part.movedim(-1, 1)).movedim(1, -1).unflatten(0, (len(x), -1)) for conv, part in pairs]
+        del room, slices
+        made = (conv(parts.pop(0).movedim(-1, 1)) for conv in self._convs)  # each is freed when it was used
+        return [part.movedim(1, -1).unflatten(0, (len(x), -1)) for part in made]
 
 
 def _taps_of(weight: Tensor, axis: int, rows: str) -> Tensor:
