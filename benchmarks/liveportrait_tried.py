@@ -97,8 +97,10 @@ def in_bytes(dtype: torch.dtype) -> tuple[Work, Work]:
 def sliced_in_bytes(dtype: torch.dtype) -> tuple[Work, Work]:
     """W's weights of the motions slice by slice, and the same of bytes."""
     weight, bias, x = random(22, 142, 7, 7, 7) / 200, random(22), volume(dtype, 142, 64)
-    one, other = DeepConv(weight, bias, dtype), DeepConv(weight, bias, dtype, Stage("bytes"))
-    other.range.see(x)
+    stage = Stage("watch")
+    one, other = DeepConv(weight, bias, dtype), DeepConv(weight, bias, dtype, stage)
+    other(x)
+    stage.now = "bytes"
     return lambda: one(x), lambda: other(x)
 
 
