@@ -29,6 +29,7 @@ import torch
 
 from omote.drive.liveportrait.renderer import FastRenderer
 from omote.models.liveportrait import LivePortraitNets
+from omote.models.liveportrait.fast import FastMotion
 from omote.models.liveportrait.keypoints import Motion
 from omote.models.processor import keep_memory, multiplies_bfloat16
 from omote.models.quantised import multiplies_bytes
@@ -55,6 +56,7 @@ class Plain:
     def __init__(self, nets: LivePortraitNets, source: torch.Tensor) -> None:
         self.nets = nets
         self.features = nets.appearance_feature_extractor(source)
+        self.motion = nets.motion_extractor
 
     def warp(self, driving: torch.Tensor, kp_source: torch.Tensor) -> torch.Tensor:
         features = self.features.expand(len(driving), -1, -1, -1, -1)
@@ -75,6 +77,7 @@ class Fast:
         self.renderer = FastRenderer(nets, dtype, in_bytes=way == "bytes")
         self.volume = self.renderer.prepare(source)
         self.draw = self.renderer.generator
+        self.motion = FastMotion(nets.motion_extractor)
 
     def study(self, driving: torch.Tensor, kp_source: torch.Tensor) -> None:
         self.renderer.study([(self.volume, kp_source, driving)])
@@ -83,9 +86,9 @@ class Fast:
         return self.renderer.warping(self.volume, driving, kp_source)
 
 
-def keypoints(nets: LivePortraitNets, images: torch.Tensor) -> torch.Tensor:
+def keypoints(extractor: Callable[..., Any], images: torch.Tensor) -> torch.Tensor:
     """(B, 21, 3) of the motion extractor, with the sizes that trained weights give."""
-    outputs = {name: value * 0.1 for name, value in nets.motion_extractor(images).items()}
+    outputs = {name: value * 0.1 for name, value in extractor(images).items()}
     return Motion.from_outputs({**outputs, "scale": outputs["scale"] * 0 + 1.3}).points()
 
 
@@ -112,9 +115,9 @@ def compare(nets: LivePortraitNets, batch: int, rounds: int) -> dict[str, Any]:
     )
     plain = Plain(nets, source)
     fast = {name: Fast(nets, source, name) for name in WAYS}
-    kp_source = keypoints(nets, source)
+    kp_source = keypoints(nets.motion_extractor, source)
     for way in fast.values():
-        way.study(stitched(nets, kp_source, keypoints(nets, example)), kp_source)
+        way.study(stitched(nets, kp_source, keypoints(nets.motion_extractor, example)), kp_source)
     times: dict[str, dict[str, list[float]]] = {}
     pictures: dict[str, torch.Tensor] = {}
     for turn in range(rounds + 1):
@@ -124,7 +127,7 @@ def compare(nets: LivePortraitNets, batch: int, rounds: int) -> dict[str, Any]:
             if turn == 1:  # the first round warms up
                 for values in kept.values():
                     values.clear()
-            driving = timed(lambda: keypoints(nets, driver), kept["M"])
+            driving = timed(lambda way=way: keypoints(way.motion, driver), kept["M"])
             driving = timed(lambda moved=driving: stitched(nets, kp_source, moved), kept["S"])
             warped = timed(lambda moved=driving, way=way: way.warp(moved, kp_source), kept["W"])
             pictures[name] = timed(lambda seen=warped, way=way: way.draw(seen), kept["G"])
@@ -174,9 +177,11 @@ def draw(frames: int) -> None:
     rng = np.random.default_rng(0)
     source = torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32))
     fast = Fast(nets, source, WAYS[-1])
-    kp_source = keypoints(nets, source)
+    kp_source = keypoints(fast.motion, source)
     for number in range(frames):
-        driving = keypoints(nets, torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)))
+        driving = keypoints(
+            fast.motion, torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32))
+        )
         if not number:
             fast.study(driving, kp_source)
         fast.draw(fast.warp(driving, kp_source))

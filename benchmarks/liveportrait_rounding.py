@@ -74,8 +74,8 @@ def main() -> None:
     source, driver = (
         torch.from_numpy(rng.uniform(0, 1, (1, 3, 256, 256)).astype(np.float32)) for _ in range(2)
     )
-    plain, kp_source = Plain(nets, source), keypoints(nets, source)
-    driving = stitched(nets, kp_source, keypoints(nets, driver))
+    plain, kp_source = Plain(nets, source), keypoints(nets.motion_extractor, source)
+    driving = stitched(nets, kp_source, keypoints(nets.motion_extractor, driver))
     wanted = plain.draw(plain.warp(driving, kp_source))
     found = {}
     print("| part rounded to bytes | PSNR dB |\n|---|---:|")

@@ -71,7 +71,7 @@ def tiled(dtype: torch.dtype) -> tuple[Work, Work]:
 
 
 def sliced(dtype: torch.dtype) -> tuple[Work, Work]:
-    """W's weights of the motions: a convolution of volumes, and slice by slice."""
+    """W's weights of the motions: a convolution of volumes, and slice by slice with even and odd rows apart."""
     weight, bias, x = random(22, 142, 7, 7, 7) / 200, random(22), volume(dtype, 142, 64)
     one, other = Conv(weight, bias, dtype), DeepConv(weight, bias, dtype)
     return lambda: one(x), lambda: other(x)
@@ -97,8 +97,10 @@ def in_bytes(dtype: torch.dtype) -> tuple[Work, Work]:
 def sliced_in_bytes(dtype: torch.dtype) -> tuple[Work, Work]:
     """W's weights of the motions slice by slice, and the same of bytes."""
     weight, bias, x = random(22, 142, 7, 7, 7) / 200, random(22), volume(dtype, 142, 64)
-    one, other = DeepConv(weight, bias, dtype), DeepConv(weight, bias, dtype, Stage("bytes"))
-    other.range.see(x)
+    stage = Stage("watch")
+    one, other = DeepConv(weight, bias, dtype), DeepConv(weight, bias, dtype, stage)
+    other(x)
+    stage.now = "bytes"
     return lambda: one(x), lambda: other(x)
 
 
@@ -158,7 +160,7 @@ def compiled(dtype: torch.dtype) -> tuple[Work, Work]:
 WAYS: dict[str, tuple[Callable[[torch.dtype], tuple[Work, Work]], tuple[torch.dtype, ...]]] = {
     "weights in oneDNN's order (512 to 512, 64 px)": (packed, (FULL, HALF)),
     "Winograd's products in place of those (512 to 512, 64 px)": (tiled, (FULL,)),
-    "volumes slice by slice (W's weights of the motions)": (sliced, (FULL, HALF)),
+    "volumes slice by slice, rows apart (W's weights of the motions)": (sliced, (FULL, HALF)),
     "products of bytes (512 to 512, 64 px)": (in_bytes, (FULL, HALF)),
     "products of bytes (W's weights of the motions)": (sliced_in_bytes, (FULL, HALF)),
     "taps as outputs (W's occlusion map)": (tapped, (FULL, HALF)),
@@ -224,7 +226,7 @@ def whole_networks(rounds: int, *, compiling: bool, elsewhere: bool) -> dict[str
 
     found["bfloat16 autocast (G)"] = compare(lambda: generator(feature), in_half(generator, feature), rounds)
     found["bfloat16 autocast (M; not used)"] = compare(
-        lambda: keypoints(nets, image), in_half(extractor, image), rounds
+        lambda: keypoints(extractor, image), in_half(extractor, image), rounds
     )
     for stage in (None, *([Stage()] if multiplies_bytes() else [])):
         ours = FastGenerator(generator, FULL, stage)

@@ -166,7 +166,8 @@ def test_networks_see_and_draw_pictures_of_their_own_size(
     size: int, marks: NDArray[np.float64], clip: Path
 ) -> None:
     nets, renderer, seen = small_nets(input_size=size), SourceRenderer(), set()
-    nets.motion_extractor.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].shape[2:]))
+    first = nets.motion_extractor.detector.downsample_layers[0]
+    first.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].shape[2:]))
     photo = smooth_picture(300, 401)
     engine = LivePortrait(nets, LivePortraitOptions(sliders=Sliders(smile=1)), renderer)
     drivers = engine.video_driver(clip), engine.take_driver(perform("smile", fps=4, duration=0.5))

@@ -9,7 +9,7 @@ import torch
 from tests.models.small_networks import small_hiera
 
 from omote.models.inversion import FastInversion, InversionNet
-from omote.models.inversion.fast.products import Product
+from omote.models.products import Product
 
 
 def network(**changes: Any) -> InversionNet:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numba
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from omote.errors import InputError
 from omote.models.compiled import as_array
-from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, WarpingConfig
-from omote.models.liveportrait.fast import FastGenerator, FastWarping
+from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, MotionConfig, WarpingConfig
+from omote.models.liveportrait.fast import FastGenerator, FastMotion, FastWarping
 from omote.models.liveportrait.fast import enlarged as cells_of_four
-from omote.models.liveportrait.fast.convolutions import fold_norm
+from omote.models.liveportrait.fast.convolutions import DeepConv, fold_norm
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
+from omote.models.liveportrait.fast.volumes import read_parities
 from omote.models.liveportrait.fast.winograd import TiledConv
 from omote.models.liveportrait.generator import SpadeGenerator
+from omote.models.liveportrait.motion import MotionExtractor
 from omote.models.liveportrait.warping import WarpingModule
-from omote.models.quantised import PLAIN, Stage, multiplies_bytes
+from omote.models.quantised import PLAIN, Range, Stage, multiplies_bytes
 from omote.models.seeded import fill_seeded
 
 KEYPOINTS = 5
@@ -85,7 +90,7 @@ def test_cells_modulate_as_their_picture_does(factor: int, monkeypatch: pytest.M
     made, tops = torch.full((20, 12, 5), torch.nan), []
     monkeypatch.setattr(cells_of_four, "_CELLS", 6)  # two of the five rows at a time
     for top, products in cells(enlarged.parts(small)[0], 2):
-        inputs = [as_array(part) for part in (x, statistics, products, cells.bias)]
+        inputs = (as_array(x), as_array(statistics), tuple(map(as_array, products)), as_array(bias))
         modulate_cells(*inputs, top, 0.2, PLAIN, as_array(made))
         tops.append(top)
     assert tops == [0, 2, 4]
@@ -131,6 +136,56 @@ def test_depth_is_not_enlarged() -> None:
     wanted = F.conv3d(F.interpolate(x, scale_factor=(1.0, 2.0, 2.0)), weight, padding=1)
     found = EnlargedConv(weight, None, 2, torch.float32, "none")(x)
     assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+
+
+def test_enlarged_volumes_are_written_beside_others() -> None:
+    torch.manual_seed(0)
+    conv = EnlargedConv(torch.randn(6, 4, 3, 3, 3), None, 2, torch.float32, "relu")
+    x = torch.randn(2, 4, 3, 4, 5)
+    wanted = conv(x).movedim(1, -1)
+    numbers, bytes_ = torch.full((2, 3, 8, 10, 9), 7.0), torch.full((2, 3, 8, 10, 9), 7, dtype=torch.uint8)
+    conv.write(x, PLAIN, numbers)
+    assert torch.equal(numbers[..., :6], wanted)
+    range = Range(-1.0, float(wanted.max()))
+    conv.write(x, range.code, bytes_)
+    back = (bytes_[..., :6].float() - range.zero) * range.step
+    assert back.numpy() == pytest.approx(wanted.numpy(), abs=0.51 * range.step)
+    assert (numbers[..., 6:] == 7).all()
+    assert (bytes_[..., 6:] == 7).all()
+
+
+@pytest.mark.parametrize("size", [(3, 8, 10), (4, 7, 5), (1, 1, 2)])
+def test_even_and_odd_rows_are_convolved_apart(size: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(4, 6, 5, 7, 7), torch.randn(4), torch.randn(2, 6, *size)
+    parts = DeepConv(weight, bias, torch.float32)(x)
+    wanted = F.conv3d(x, weight, bias, padding=(2, 3, 3))
+    shares = torch.zeros(2, *size[:2], size[2] + 1, 5, 4)
+    for image, d, h, j in product(range(2), range(size[0]), range(size[1]), range((size[2] + 1) // 2)):
+        pair = np.empty((2, 20), np.float32)
+        read_parities(tuple(as_array(part[image]) for part in parts), d, h, j, *pair)
+        shares[image, d, h, 2 * j : 2 * j + 2] = torch.from_numpy(pair).view(2, 5, 4)
+    padded = F.pad(shares[:, :, :, : size[2]], (0, 0, 0, 0, 0, 0, 0, 0, 2, 2))
+    found = sum(padded[:, tap : tap + size[0], ..., tap, :] for tap in range(5)) + bias
+    assert found.movedim(-1, 1).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_motion_extractor_sees_the_same(count: int) -> None:
+    extractor = MotionExtractor(
+        MotionConfig(depths=(1, 2, 1, 1), dims=(16, 32, 48, 64), num_kp=KEYPOINTS)
+    ).eval()
+    fill_seeded(extractor, 3)
+    image = torch.rand(count, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    image[0, :, :, 48:] = 0
+    with torch.inference_mode():
+        wanted, found = extractor(image), FastMotion(extractor)(image)
+    assert list(found) == list(wanted)
+    for name, value in wanted.items():
+        assert found[name].numpy() == pytest.approx(value.numpy(), rel=1e-4, abs=1e-5)
+    assert float(wanted["exp"].abs().max()) > 0.01
+    with pytest.raises(InputError, match="at least 32"):
+        FastMotion(extractor)(torch.zeros(1, 3, 16, 64))
 
 
 def test_a_normalisation_is_folded_in() -> None:

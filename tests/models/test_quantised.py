@@ -168,7 +168,7 @@ def test_several_products_of_bytes_are_those_of_what_they_stand_for() -> None:
         range.rounded(one) @ rounded_weight(matrix.T).T
         for one, range, matrix in zip(x, ranges, weight, strict=True)
     ]
-    assert products(coded).numpy() == pytest.approx(torch.stack(wanted).numpy(), abs=1e-3)
+    assert torch.stack(products(coded)).numpy() == pytest.approx(torch.stack(wanted).numpy(), abs=1e-3)
 
 
 @needs_bytes

@@ -221,8 +221,8 @@ class ByteProducts:
         self._dtype = dtype
         self._packed: list[Tensor] = []
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(n, rows, out) of (n, rows, in), coded in `ranges`."""
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """N times (rows, out) of (n, rows, in), coded in `ranges`."""
         if not self._packed:
             self._packed = [_ops().qlinear_prepack(weight, list(x.shape[1:])) for weight, _ in self._parts]
         made = []
@@ -247,7 +247,7 @@ class ByteProducts:
                     "",
                 )
             )
-        return torch.stack(made)
+        return made
 
 
 def room_for(layer: Layer, size: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, NDArray[np.float32]]:

@@ -6,12 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from omote.capture.pipeline import VIDEO_SIDE
 from omote.drive.liveportrait.crops import (
@@ -35,6 +37,7 @@ from omote.drive.liveportrait.renderer import to_tensor
 from omote.drive.liveportrait.settings import LivePortraitOptions
 from omote.drive.liveportrait.tracking import Choice, Followed, follow_faces
 from omote.errors import NoFaceError
+from omote.models.liveportrait.fast import FastMotion
 from omote.models.liveportrait.keypoints import Motion
 from omote.models.liveportrait.motion import MotionExtractor
 
@@ -57,6 +60,15 @@ class Extractor:
     network: MotionExtractor
     sizes: Sizes = field(default_factory=Sizes)
     batch: int = _BATCH
+
+    @cached_property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @cached_property
+    def _seen(self) -> Callable[[Tensor], dict[str, Tensor]]:
+        """The network, as it is used."""
+        return FastMotion(self.network) if self._device.type == "cpu" else self.network
 
     def __call__(self, pictures: Iterable[Picture], done: Callable[[int], None] | None = None) -> Motion:
         """The motion (T frames) of T pictures (S, S, 3) uint8 from `look`; at least one.
@@ -98,9 +110,8 @@ class Extractor:
         return crop_image(picture, matrix, self.sizes.cut)
 
     def _run(self, pictures: list[Picture]) -> Motion:
-        device = next(self.network.parameters()).device
         with torch.inference_mode():
-            outputs = self.network(to_tensor(np.stack(pictures)).to(device))
+            outputs = self._seen(to_tensor(np.stack(pictures)).to(self._device))
             motion = Motion.from_outputs({name: value.float().cpu() for name, value in outputs.items()})
         # Cloned outside: tensors of inference mode could not be used with gradients by anybody.
         parts = (motion.kp, motion.rotation, motion.t, motion.scale, motion.exp)

@@ -12,8 +12,8 @@ from omote.checks import check_shape
 from omote.errors import InputError
 from omote.models.liveportrait.config import MotionConfig
 
-_NORM_EPS = 1e-6
-_SILENT = 1e-24  # squared response
+NORM_EPS = 1e-6
+SILENT = 1e-24  # squared response
 _SMALLEST_SIDE = 32
 """The backbone halves the image five times."""
 
@@ -44,13 +44,18 @@ class MotionExtractor(nn.Module):
         Raises:
             InputError: another shape.
         """
+        self.check(image)
+        found: dict[str, Tensor] = self.detector(image)
+        return found
+
+    @staticmethod
+    def check(image: Tensor) -> None:
+        """Refuse what `forward` cannot look at."""
         check_shape("image", image, "B", 3, "H", "W")
         height, width = image.shape[2:]
         if min(height, width) < _SMALLEST_SIDE:
             what = f"got {height} x {width} pixels, expected at least {_SMALLEST_SIDE} each way"
             raise InputError(what, where="image")
-        found: dict[str, Tensor] = self.detector(image)
-        return found
 
 
 class ConvNeXtV2(nn.Module):
@@ -65,10 +70,10 @@ class ConvNeXtV2(nn.Module):
             halving = nn.Sequential(_ChannelNorm(before), nn.Conv2d(before, after, 2, stride=2))
             self.downsample_layers.append(halving)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_Block(width) for _ in range(depth)))
+            nn.Sequential(*(Block(width) for _ in range(depth)))
             for width, depth in zip(dims, config.depths, strict=True)
         )
-        self.norm = nn.LayerNorm(dims[-1], eps=_NORM_EPS)
+        self.norm = nn.LayerNorm(dims[-1], eps=NORM_EPS)
         self.fc_kp = nn.Linear(dims[-1], points)
         self.fc_scale = nn.Linear(dims[-1], 1)
         self.fc_pitch = nn.Linear(dims[-1], config.num_bins)
@@ -82,6 +87,10 @@ class ConvNeXtV2(nn.Module):
         x = image
         for halving, stage in zip(self.downsample_layers, self.stages, strict=True):
             x = stage(halving(x))
+        return self.told(x)
+
+    def told(self, x: Tensor) -> dict[str, Tensor]:
+        """The heads, of what the last stage gives (B, C, H, W)."""
         pooled = self.norm(x.mean((2, 3)))
         names = ("pitch", "yaw", "roll", "t", "exp", "scale", "kp")
         return {name: getattr(self, f"fc_{name}")(pooled) for name in names}
@@ -91,21 +100,21 @@ class _ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=_NORM_EPS)
+        super().__init__(channels, eps=NORM_EPS)
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Depthwise 7 x 7 convolution and a pointwise network with global response normalisation, added to the input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.dwconv = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.pwconv1 = nn.Linear(width, 4 * width)
-        self.grn = _GlobalResponseNorm(4 * width)
+        self.grn = GlobalResponseNorm(4 * width)
         self.pwconv2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,7 +124,7 @@ class _Block(nn.Module):
         return x + inner.permute(0, 3, 1, 2)
 
 
-class _GlobalResponseNorm(nn.Module):
+class GlobalResponseNorm(nn.Module):
     """Weighs each channel by its response over the image, relative to the mean channel (arXiv 2301.00808, §3)."""
 
     def __init__(self, width: int) -> None:
@@ -126,6 +135,6 @@ class _GlobalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> the same shape."""
         # A sum of squares, as torch's norm over pixels is slow on CPUs; a silent channel has no gradient there either.
-        response = x.square().sum((1, 2), keepdim=True).clamp_min(_SILENT).sqrt()
-        relative = response / (response.mean(-1, keepdim=True) + _NORM_EPS)
+        response = x.square().sum((1, 2), keepdim=True).clamp_min(SILENT).sqrt()
+        relative = response / (response.mean(-1, keepdim=True) + NORM_EPS)
         return torch.addcmul(self.beta, x, self.gamma * relative + 1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from omote.models.inversion.fast.products import Product
+from omote.models.products import Product
 
 
 class _Seen:

@@ -13,10 +13,10 @@ from omote.models.compiled import as_array, use_torch_threads
 from omote.models.inversion.config import IMAGENET_MEAN, IMAGENET_STD, MODALITIES
 from omote.models.inversion.fast.convolutions import PackedConvolutions
 from omote.models.inversion.fast.loops import crop_tiles, look_at_points, look_through, unwrap
-from omote.models.inversion.fast.products import Product, pack
 from omote.models.inversion.layers import TILE
 from omote.models.inversion.mesh import BRIGHTEST, DARKEST, FARTHEST, NEAREST, Belief, MeshReader, rotation
 from omote.models.inversion.unwrapped import UnwrappedReader
+from omote.models.products import Product, pack
 
 Floats = np.ndarray
 Fast = TypeVar("Fast", bound=nn.Module)

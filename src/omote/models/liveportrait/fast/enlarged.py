@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from omote.models.compiled import as_array
-from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells
+from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells, spread
 from omote.models.packed import Activation, Conv
 from omote.models.quantised import PLAIN, ByteConv, ByteProducts, Range, Stage, coded_tensor
 
@@ -34,6 +35,7 @@ class EnlargedConv:
         dtype: see `Conv`.
         activation: see `Conv`.
         stage: of a network that may multiply bytes.
+        range: of the small picture, where other layers look at it, too.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class EnlargedConv:
         dtype: torch.dtype,
         activation: Activation,
         stage: Stage | None = None,
+        range: Range | None = None,
     ) -> None:
         self.factor, self.out_channels, deep = factor, len(weight), weight.ndim == 5
-        self._range, self._stage = Range(), stage
+        self._range, self._stage = range or Range(), stage
         parts = ["first", "last"] if factor == 2 else ["first", "middle", "last"]
         self._convs: list[tuple[str, str, Conv | ByteConv]] = []
         for row in parts:
@@ -82,14 +85,23 @@ class EnlargedConv:
     def __call__(self, x: Tensor) -> Tensor:
         """(B, out, ..., factor H, factor W), channels last, of the small picture (B, in, ..., H, W)."""
         *before, height, width = (len(x), *x.shape[2:])
-        size = (*before, height, self.factor, width, self.factor, self.out_channels)
+        size = (*before, self.factor * height, self.factor * width, self.out_channels)
         made: Tensor | None = None
         for row, column, some in self._results(x):
             made = torch.empty(size, dtype=some.dtype) if made is None else made
-            spans = (slice(None), _span(row, self.factor), slice(None), _span(column, self.factor))
-            made[(..., *spans, slice(None))] = some[..., :, None, :, None, :]
+            self._spread(row, column, some, PLAIN, made)
         assert made is not None  # noqa: S101 - there are convolutions
-        return made.flatten(-3, -2).flatten(-4, -3).movedim(-1, 1)
+        return made.movedim(-1, 1)
+
+    def write(self, x: Tensor, code: NDArray[np.float32], made: Tensor) -> None:
+        """The same into the first channels of (B, ..., factor H, factor W, out or more); in that code, if of bytes."""
+        for row, column, some in self._results(x):
+            self._spread(row, column, some, code, made)
+
+    def _spread(self, row: str, column: str, some: Tensor, code: NDArray[np.float32], made: Tensor) -> None:
+        spans = (np.array(_span(part, self.factor)) for part in (row, column))
+        flat = (as_array(volume.flatten(0, -4)) for volume in (some.contiguous(), made))
+        spread(next(flat), *spans, self.factor, code, next(flat))
 
 
 class CellConv:
@@ -121,8 +133,8 @@ class CellConv:
         self._inputs = weight.shape[1]
         self.bias = bias.detach().float()
 
-    def __call__(self, parts: Tensor, first: int) -> Iterator[tuple[int, Tensor]]:
-        """Some rows of cells after others: the first, and the products (4, 4, rows, W, out), along rows, columns.
+    def __call__(self, parts: Tensor, first: int) -> Iterator[tuple[int, list[Tensor]]]:
+        """Some rows of cells after others: the first, and the 4 x 4 products (rows W, out), along rows, columns.
 
         Args:
             parts: (3, 3, H, W, all) of `EnlargedConv.parts`, of one picture.
@@ -147,11 +159,11 @@ class CellConv:
             if now == "bytes":
                 made = self._products(flat)
             else:
-                made = torch.bmm(flat, self._weight)
+                made = list(torch.bmm(flat, self._weight))
             if now == "watch":
                 for each, one in zip(self._products.ranges, flat, strict=True):
                     each.see(one)
-            yield top, made.view(*size[:4], -1)
+            yield top, made
 
 
 def _taps(weight: Tensor, axis: int) -> list[tuple[Tensor, Tensor]]:
@@ -170,5 +182,5 @@ def _sides(part: str) -> tuple[int, int]:
     return {"first": (1, 0), "middle": (0, 0), "last": (0, 1)}[part]
 
 
-def _span(part: str, factor: int) -> slice:
-    return {"first": slice(0, 1), "middle": slice(1, factor - 1), "last": slice(factor - 1, factor)}[part]
+def _span(part: str, factor: int) -> tuple[int, int]:
+    return {"first": (0, 1), "middle": (1, factor - 1), "last": (factor - 1, factor)}[part]

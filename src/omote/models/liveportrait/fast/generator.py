@@ -122,8 +122,8 @@ class _CellModulation:
         made, code = room_for(to, (len(x), height, width, x.shape[1]), x.dtype)
         for image, some, parts, out in zip(x.movedim(1, -1), statistics, hidden, made, strict=True):
             for top, products in self._conv(parts, self._first):
-                inputs = map(as_array, (image, some, products, self._conv.bias))
-                modulate_cells(*inputs, top, leak, code, as_array(out))
+                inputs = (as_array(image), as_array(some), tuple(map(as_array, products)))
+                modulate_cells(*inputs, as_array(self._conv.bias), top, leak, code, as_array(out))
         return made.movedim(-1, 1)
 
 

@@ -76,6 +76,31 @@ def modulate(x: Any, statistics: Any, change: Any, leak: float, code: Any, made:
                 out[c] = coded(value if value > 0 else value * slope, out, rate, zero)
 
 
+@loop
+def spread(small: Any, row: Any, column: Any, factor: int, code: Any, made: Any) -> None:
+    """Put what every pixel of a small picture stands for into its cell of the enlarged one.
+
+    Args:
+        small: (N, h, w, C).
+        row: (2,) first row of a cell that is alike, and the one after the last.
+        column: (2,) likewise.
+        factor: rows and columns of a cell.
+        code: of the result, see `omote.models.quantised.Range`.
+        made: (N, factor h, factor w, C or more): into the first C channels.
+    """
+    count, height, width, channels = small.shape
+    rate, zero = code[0], code[1]
+    for job in prange(count * height):
+        image, i = divmod(np.int64(job), height)
+        for j in range(width):
+            pixel = small[image, i, j]
+            for r in range(row[0], row[1]):
+                for s in range(column[0], column[1]):
+                    out = made[image, factor * i + r, factor * j + s]
+                    for c in range(channels):
+                        out[c] = coded(real(pixel[c]), out, rate, zero)
+
+
 # The rows that a cell of four sees: its first, middle and last, the last of the cell before, the first of the next,
 # and none. What each of the four products looks at, twice: one of them less another. See `CellConv`.
 CELL_ROWS = np.array([[0, 1, 2, 2, 0], [0, 0, 0, -1, 1]])  # kind; how many cells away
@@ -137,7 +162,7 @@ def modulate_cells(
     Args:
         x: (h, w, C), enlarged by nearest neighbours to the result's size.
         statistics: (2, C) of `measure`.
-        products: (4, 4, rows, W / 4, 2 C).
+        products: 4 x 4 times (rows W / 4, 2 C).
         bias: (2 C,) float32.
         top: first row of cells that is made.
         leak: see `modulate`.
@@ -146,20 +171,22 @@ def modulate_cells(
     """
     _, width, channels = made.shape
     rate, zero = code[0], code[1]
-    factor, side = width // x.shape[1], width // products.shape[3]
+    side = 4
+    factor, wide = width // x.shape[1], width // side
     slope = np.float32(leak)
     mean, scale = statistics[0], statistics[1]
-    for job in prange(products.shape[2]):
+    for job in prange(len(products[0]) // wide):
         i = np.int64(job)
-        for j in range(products.shape[3]):
+        for j in range(wide):
+            place = i * wide + j
             for row in range(side):
                 base_row, more_rows = row // 2, row == 0 or row == 3
                 for column in range(side):
                     base, more = column // 2, column == 0 or column == 3
-                    one = products[base_row, base, i, j]
-                    two = products[base_row + 2, base, i, j]
-                    three = products[base_row, base + 2, i, j]
-                    four = products[base_row + 2, base + 2, i, j]
+                    one = products[side * base_row + base][place]
+                    two = products[side * (base_row + 2) + base][place]
+                    three = products[side * base_row + base + 2][place]
+                    four = products[side * (base_row + 2) + base + 2][place]
                     down, right = side * (top + i) + row, side * j + column
                     pixel, out = x[down // factor, right // factor], made[down, right]
                     along, across = np.float32(more_rows), np.float32(more)

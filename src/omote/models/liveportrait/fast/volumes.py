@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.compiled import loop, part, real, stored
+from omote.models.compiled import coded, loop, part, real, stored
 
 _VARIANCE = 0.01  # of a keypoint's heatmap
 _LEAST = (
@@ -39,25 +39,52 @@ def _between(place: float, count: int) -> tuple[int, float]:
     return int(low), at - low
 
 
+@part
+def _aside(count: int, shift: float, left: Any, share: Any) -> None:
+    """Of every voxel along an axis the one before its place, from 0, with one of zeros on either side, and how far."""
+    for w in range(count):
+        at, behind = _between(_along(count, w) + shift, count)
+        inside = -1 <= at < count
+        left[w] = np.uint32(at + 1 if inside else 0)  # of the zeros, and nothing of what is beside them
+        share[w] = np.float32(behind) if inside else np.float32(0)
+
+
+@part
+def _add_heat(line: Any, peak: float, across: Any) -> None:
+    """Add a keypoint's heat in a row of voxels."""
+    if abs(peak) > _LEAST:
+        for w in range(len(line)):
+            line[w] += np.float32(peak) * across[w]
+
+
 @loop
-def look_at_motions(features: Any, driving: Any, source: Any, seen: Any) -> None:
+def look_at_motions(features: Any, driving: Any, source: Any, code: Any, seen: Any) -> None:
     """Of each candidate motion a heatmap and the features sampled with it; the first motion is rest.
 
     Args:
-        features: (D, H, W, c) float32.
+        features: (D, H, c, W) float32.
         driving: (K, 3) float32 keypoints x, y, z.
         source: (K, 3) float32.
+        code: of the result, see `omote.models.quantised.Range`.
         seen: (D, H, W, (K + 1) (1 + c)): motion by motion.
     """
-    depth, height, width, channels = features.shape
+    depth, height, channels, width = features.shape
     motions = len(driving) + 1
+    rate, zero = code[0], code[1]
+    left, shares = np.empty((motions, width), np.uint32), np.empty((motions, width), np.float32)
+    there, here = np.zeros((motions, width), np.float32), np.zeros((motions, width), np.float32)
+    for n in range(motions):
+        _aside(width, source[n - 1, 0] - driving[n - 1, 0] if n > 0 else 0.0, left[n], shares[n])
+        for w in range(width if n > 0 else 0):
+            there[n, w] = _bell(width, w, driving[n - 1, 0])
+            here[n, w] = _bell(width, w, source[n - 1, 0])
     for job in prange(depth * height):
         d, h = divmod(np.int64(job), height)
-        line = np.empty((width + 2, channels), np.float32)  # zero before and behind
+        line = np.zeros((channels, width + 2), np.float32)  # zero before and behind
+        rows = np.empty((motions * (1 + channels), width), np.float32)
         for n in range(motions):
-            shift_x, shift_y, shift_z = 0.0, 0.0, 0.0
+            shift_y, shift_z = 0.0, 0.0
             if n > 0:
-                shift_x = source[n - 1, 0] - driving[n - 1, 0]
                 shift_y = source[n - 1, 1] - driving[n - 1, 1]
                 shift_z = source[n - 1, 2] - driving[n - 1, 2]
             z, part_z = _between(_along(depth, d) + shift_z, depth)
@@ -69,63 +96,150 @@ def look_at_motions(features: Any, driving: Any, source: Any, seen: Any) -> None
                     (part_z if corner // 2 else 1 - part_z) * (part_y if corner % 2 else 1 - part_y)
                 )
                 if 0 <= near_z < depth and 0 <= near_y < height and share > 0:
-                    for w in range(width):
-                        for c in range(channels):
-                            line[w + 1, c] += share * features[near_z, near_y, w, c]
-            there, here = 0.0, 0.0
-            if n > 0:
-                there = _bell(depth, d, driving[n - 1, 2]) * _bell(height, h, driving[n - 1, 1])
-                here = _bell(depth, d, source[n - 1, 2]) * _bell(height, h, source[n - 1, 1])
+                    for c in range(channels):
+                        row, source_row = line[c], features[near_z, near_y, c]
+                        for w in range(width):
+                            row[w + 1] += share * source_row[w]
             first = n * (1 + channels)
-            for w in range(width):
-                out = seen[d, h, w]
-                heat = 0.0
-                if there > _LEAST:
-                    heat += there * _bell(width, w, driving[n - 1, 0])
-                if here > _LEAST:
-                    heat -= here * _bell(width, w, source[n - 1, 0])
-                out[first] = stored(np.float32(heat), out)
-                x, part_x = _between(_along(width, w) + shift_x, width)
-                share = np.float32(part_x)
-                left, right = min(max(x, -1), width), min(max(x + 1, -1), width)
-                for c in range(channels):
-                    value = (1 - share) * line[left + 1, c] + share * line[right + 1, c]
-                    out[first + 1 + c] = stored(value, out)
+            rows[first] = 0
+            if n > 0:
+                peak = _bell(depth, d, driving[n - 1, 2]) * _bell(height, h, driving[n - 1, 1])
+                _add_heat(rows[first], peak, there[n])
+                peak = _bell(depth, d, source[n - 1, 2]) * _bell(height, h, source[n - 1, 1])
+                _add_heat(rows[first], -peak, here[n])
+            for c in range(channels):
+                row, out_row, before, share_row = line[c], rows[first + 1 + c], left[n], shares[n]
+                for w in range(width):
+                    one, other = row[before[w]], row[before[w] + np.uint32(1)]
+                    out_row[w] = one + share_row[w] * (other - one)
+        for w in range(width):
+            out = seen[d, h, w]
+            for c in range(len(rows)):
+                out[c] = coded(rows[c, w], out, rate, zero)
+
+
+PARITIES = ("odd", "even", "both")
+"""Of rows or columns: what `DeepConv` convolves apart; "both" is their sum."""
 
 
 @loop
-def sample_deformed(features: Any, slices: Any, bias: Any, shifts: Any, warped: Any) -> None:
+def split_parities(x: Any, codes: Any, made: Any) -> None:
+    """Even and odd rows and columns apart, and their sums; zero beyond the last.
+
+    Args:
+        x: (N, H, W, C).
+        codes: (9, 2) of what is made, see `omote.models.quantised.Range`; where x is bytes, of their steps.
+        made: 3 x 3 times (N, H / 2, W / 2, C), by `PARITIES` of rows and of columns.
+    """
+    count, height, width, channels = x.shape
+    rows, columns = made[0].shape[1:3]
+    for job in prange(count * rows):
+        image, i = divmod(np.int64(job), rows)
+        seen = np.zeros((3, 3, channels), np.float32)
+        for j in range(columns):
+            for r in range(2):
+                for s in range(2):
+                    one, y, z = seen[1 - r, 1 - s], 2 * i + r, 2 * j + s
+                    if y < height and z < width:
+                        pixel = x[image, y, z]
+                        for c in range(channels):
+                            one[c] = real(pixel[c])
+                    else:
+                        one[:] = 0
+            for r in range(2):
+                for c in range(channels):
+                    seen[r, 2, c] = seen[r, 0, c] + seen[r, 1, c]
+            for s in range(3):
+                for c in range(channels):
+                    seen[2, s, c] = seen[0, s, c] + seen[1, s, c]
+            for k in range(9):
+                one, out = seen[k // 3, k % 3], made[k][image, i, j]
+                rate, zero = codes[k, 0], codes[k, 1]
+                for c in range(channels):
+                    out[c] = coded(one[c], out, rate, zero)
+
+
+@part
+def read_parities(parts: Any, d: int, h: int, j: int, even: Any, odd: Any) -> None:
+    """Of `DeepConv`'s results two neighbours, of an even column and an odd one.
+
+    Args:
+        parts: see `sample_deformed`.
+        d: slice.
+        h: row.
+        j: of the pair of columns.
+        even: (k (K + 1),).
+        odd: likewise.
+    """
+    i = h // 2
+    q_q, q_p, q_sum, q_next = parts[0][d, i, j], parts[1][d, i, j], parts[2][d, i, j], parts[1][d, i, j + 1]
+    below = i + h % 2
+    one, two, three, four = parts[3][d, below], parts[4][d, below], parts[5][d, below], parts[4][d, below]
+    p_q, p_p, p_sum, p_next = one[j], two[j], three[j], four[j + 1]
+    if h % 2:
+        for n in range(len(even)):
+            by_q = real(q_q[n]) + real(p_q[n])
+            by_p = real(q_p[n]) + real(p_p[n])
+            by_next = real(q_next[n]) + real(p_next[n])
+            even[n] = real(q_sum[n]) + real(p_sum[n]) - by_q - by_p
+            odd[n] = by_q + by_next
+    else:
+        s_q, s_p, s_sum, s_next = (
+            parts[6][d, i, j],
+            parts[7][d, i, j],
+            parts[8][d, i, j],
+            parts[7][d, i, j + 1],
+        )
+        for n in range(len(even)):
+            by_q = real(s_q[n]) - real(q_q[n]) - real(p_q[n])
+            by_p = real(s_p[n]) - real(q_p[n]) - real(p_p[n])
+            by_next = real(s_next[n]) - real(q_next[n]) - real(p_next[n])
+            even[n] = real(s_sum[n]) - real(q_sum[n]) - real(p_sum[n]) - by_q - by_p
+            odd[n] = by_q + by_next
+
+
+@loop
+def sample_deformed(features: Any, parts: Any, bias: Any, shifts: Any, warped: Any) -> None:
     """Weigh the candidate motions of each place, and sample the features where they lead.
 
     Args:
         features: (D, H, W, C) float32.
-        slices: (D, H, W, k (K + 1)): what `DeepConv` gives: of each slice its share in the weights of k slices.
+        parts: 3 x 3 times (D, rows, columns, k (K + 1)), of `DeepConv`: of slices their shares in the weights of k.
         bias: (K + 1,) float32, of the weights before their softmax.
         shifts: (K, 3) float32: source less driving keypoints.
         warped: (H, W, D C).
     """
     depth, height, width, channels = features.shape
     motions = len(bias)
-    taps = slices.shape[3] // motions
-    for job in prange(height * width):
-        h, w = divmod(np.int64(job), width)
-        logits = np.empty(motions, np.float32)
+    taps = parts[0].shape[3] // motions
+    for job in prange(height):
+        h = np.int64(job)
+        logits = np.empty((depth, width, motions), np.float32)
+        pair = np.empty((2, taps * motions), np.float32)
         sample = np.empty(channels, np.float32)
-        out = warped[h, w]
         for d in range(depth):
-            logits[:] = bias
-            for tap in range(taps):
-                near = d + tap - taps // 2
-                if 0 <= near < depth:
-                    given = slices[near, h, w]
-                    for n in range(motions):
-                        logits[n] += real(given[tap * motions + n])
-            top = logits[0]
+            for w in range(width):
+                logits[d, w] = bias
+        for d in range(depth):
+            for w in range(width):
+                if w % 2 == 0:
+                    read_parities(parts, d, h, w // 2, pair[0], pair[1])
+                given = pair[w % 2]
+                for tap in range(taps):
+                    near = d - tap + taps // 2
+                    if 0 <= near < depth:
+                        found = logits[near, w]
+                        for n in range(motions):
+                            found[n] += given[tap * motions + n]
+        for place in range(width * depth):
+            w, d = divmod(place, depth)
+            weights, out = logits[d, w], warped[h, w]
+            top = weights[0]
             for n in range(1, motions):
-                top = max(top, logits[n])
+                top = max(top, weights[n])
             total, x, y, z = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for n in range(motions):
-                weight = np.exp(logits[n] - top)
+                weight = np.exp(weights[n] - top)
                 total += weight
                 if n > 0:
                     x += weight * shifts[n - 1, 0]

@@ -28,7 +28,7 @@ from omote.models.liveportrait.fast.enlarged import EnlargedConv
 from omote.models.liveportrait.fast.volumes import look_at_motions, sample_deformed
 from omote.models.liveportrait.fast.winograd import picture_conv
 from omote.models.liveportrait.warping import WarpingModule
-from omote.models.quantised import ByteConv, Stage
+from omote.models.quantised import ByteConv, Range, Stage, coded_tensor, room_for
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Volume:
 
     Attributes:
         features: (B, D, H, W, C) float32.
-        compressed: (B, D, H, W, c) float32.
+        compressed: (B, D, H, c, W) float32.
     """
 
     features: Tensor
@@ -62,8 +62,11 @@ class FastWarping:
         self._down = [
             _convolution(cast(DownBlock3d, block), dtype, stage) for block in hourglass.encoder.down_blocks
         ]
-        self._up = [_up(cast(UpBlock3d, block), dtype, stage) for block in hourglass.decoder.up_blocks]
-        self._join = _convolution(hourglass.decoder, dtype, stage)
+        # What a level holds is looked at on the way down, and once more on the way up.
+        ranges = [conv.range if isinstance(conv, ByteConv) else None for conv in self._down]
+        ups = zip(hourglass.decoder.up_blocks, [None, *reversed(ranges[1:])], strict=True)
+        self._up = [_up(cast(UpBlock3d, block), dtype, stage, range) for block, range in ups]
+        self._join = _convolution(hourglass.decoder, dtype, stage, ranges[0])
         assert dense.mask.bias is not None  # noqa: S101 - for the type checker
         self._mask = DeepConv(dense.mask.weight, dense.mask.bias, dtype, stage)
         if isinstance(self._join, ByteConv):
@@ -83,8 +86,9 @@ class FastWarping:
 
     def prepare(self, feature_3d: Tensor) -> Volume:
         """What depends on the source alone, of features (B, C, D, H, W)."""
-        made = (feature_3d.float(), self._compress(feature_3d.float()))
-        return Volume(*(volume.movedim(1, -1).contiguous() for volume in made))
+        features = feature_3d.float()
+        compressed = self._compress(features)
+        return Volume(features.movedim(1, -1).contiguous(), compressed.movedim(1, -2).contiguous())
 
     def __call__(self, volume: Volume, kp_driving: Tensor, kp_source: Tensor) -> Tensor:
         """(B, 256, H, W) float32, the feature map for the generator; see `WarpingModule.forward`.
@@ -109,40 +113,53 @@ class FastWarping:
 
     def _looked(self, compressed: Tensor, driving: Tensor, source: Tensor) -> Tensor:
         """(B, (K + 1) (c + 1), D, H, W): of each motion a heatmap and the sampled, compressed features."""
-        *size, channels = compressed.shape
-        seen = torch.empty(*size, (driving.shape[1] + 1) * (channels + 1), dtype=self.dtype)
-        for inputs in zip(compressed, driving, source, seen, strict=True):
-            look_at_motions(*map(as_array, inputs))
+        *before, channels, width = compressed.shape
+        all_channels = (driving.shape[1] + 1) * (channels + 1)
+        seen, code = room_for(self._down[0], (*before, width, all_channels), self.dtype)
+        for *inputs, out in zip(compressed, driving, source, seen, strict=True):
+            look_at_motions(*map(as_array, inputs), code, as_array(out))
         return seen.movedim(-1, 1)
 
     def _hourglass(self, x: Tensor) -> Tensor:
-        levels = [x]
+        levels = []
         for conv in self._down:
-            levels.append(_halved(conv(levels[-1])))
-        x = levels.pop()
+            if isinstance(conv, ByteConv) and conv.takes_bytes:
+                x = coded_tensor(x, conv.range)
+            levels.append((x, conv))
+            x = _halved(conv(x))
         for up in self._up:
-            both = [part.movedim(1, -1) for part in (up(x), levels.pop())]
-            x = torch.cat(both, -1).movedim(-1, 1)
+            level, conv = levels.pop()
+            *size, channels = level.movedim(1, -1).shape
+            both, code = room_for(conv, (*size, up.out_channels + channels), self.dtype)
+            up.write(x, code, both)
+            both[..., up.out_channels :] = level.movedim(1, -1)
+            x = both.movedim(-1, 1)
         return self._join(x)
 
-    def _sampled(self, features: Tensor, slices: Tensor, shifts: Tensor) -> Tensor:
+    def _sampled(self, features: Tensor, parts: list[Tensor], shifts: Tensor) -> Tensor:
         """(B, D C, H, W) trilinear samples of the features, zero outside; channel d C + c."""
         count, depth, height, width, channels = features.shape
         warped = torch.empty(count, height, width, depth * channels)
-        for feature, some, shift, out in zip(features, slices, shifts, warped, strict=True):
-            sample_deformed(*map(as_array, (feature, some, self._mask.bias, shift, out)))
+        for feature, *some, shift, out in zip(features, *parts, shifts, warped, strict=True):
+            inputs = (as_array(feature), tuple(map(as_array, some)))
+            sample_deformed(*inputs, *map(as_array, (self._mask.bias, shift, out)))
         return warped.movedim(-1, 1)
 
 
-def _convolution(block: Any, dtype: torch.dtype, stage: Stage | None) -> Conv | ByteConv:
+def _convolution(
+    block: Any, dtype: torch.dtype, stage: Stage | None, range: Range | None = None
+) -> Conv | ByteConv:
     """The convolution of a block that has ``conv`` and ``norm``, with its ReLU."""
     weight, bias = fold_norm(block.conv.weight, block.conv.bias, block.norm)
     full = Conv(weight, bias, dtype, activation="relu")
-    return full if stage is None else ByteConv(weight, bias, full, stage, dtype=dtype, relu=True)
+    if stage is None:
+        return full
+    return ByteConv(weight, bias, full, stage, dtype=dtype, relu=True, range=range)
 
 
-def _up(block: UpBlock3d, dtype: torch.dtype, stage: Stage | None) -> EnlargedConv:
-    return EnlargedConv(*fold_norm(block.conv.weight, block.conv.bias, block.norm), 2, dtype, "relu", stage)
+def _up(block: UpBlock3d, dtype: torch.dtype, stage: Stage | None, range: Range | None) -> EnlargedConv:
+    weight, bias = fold_norm(block.conv.weight, block.conv.bias, block.norm)
+    return EnlargedConv(weight, bias, 2, dtype, "relu", stage, range)
 
 
 def _halved(x: Tensor) -> Tensor:

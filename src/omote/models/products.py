@@ -37,15 +37,21 @@ class Product:
 
     Its weights are put into the order in which the processor multiplies them once, not at each call; and in bfloat16
     `torch.nn.functional.linear` would first spread the bias over the result.
+
+    Args:
+        weight: (K, N).
+        bias: (K,).
+        dtype: float32 or bfloat16.
+        fuse: whether to; default: in bfloat16. In float32 it is faster where there are dozens of rows at least.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, dtype: torch.dtype, *, fuse: bool | None = None) -> None:
         self.weight, self.bias = (
             weight.detach().to(dtype).contiguous().clone(),
             bias.detach().to(dtype).clone(),
         )
         self.dtype = dtype
-        self.fused = dtype == torch.bfloat16 and _can_fuse()
+        self.fused = (dtype == torch.bfloat16 if fuse is None else fuse) and _can_fuse()
         if self.fused:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
 
