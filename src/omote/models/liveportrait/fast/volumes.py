@@ -118,13 +118,13 @@ def look_at_motions(features: Any, driving: Any, source: Any, code: Any, seen: A
                 out[c] = coded(rows[c, w], out, rate, zero)
 
 
-PARITIES = ("odd", "even", "both")
-"""Of rows or columns: what `DeepConv` convolves apart; "both" is their sum."""
+PARITIES = ("odd", "even", "change")
+"""Of rows or columns: what `DeepConv` convolves apart; "change" is the odd less the even."""
 
 
 @loop
 def split_parities(x: Any, codes: Any, made: Any) -> None:
-    """Even and odd rows and columns apart, and their sums; zero beyond the last.
+    """Even and odd rows and columns apart, and their differences; zero beyond the last.
 
     Args:
         x: (N, H, W, C).
@@ -148,10 +148,10 @@ def split_parities(x: Any, codes: Any, made: Any) -> None:
                         one[:] = 0
             for r in range(2):
                 for c in range(channels):
-                    seen[r, 2, c] = seen[r, 0, c] + seen[r, 1, c]
+                    seen[r, 2, c] = seen[r, 0, c] - seen[r, 1, c]
             for s in range(3):
                 for c in range(channels):
-                    seen[2, s, c] = seen[0, s, c] + seen[1, s, c]
+                    seen[2, s, c] = seen[0, s, c] - seen[1, s, c]
             for k in range(9):
                 one, out = seen[k // 3, k % 3], made[k][image, i, j]
                 rate, zero = codes[k, 0], codes[k, 1]
@@ -172,29 +172,29 @@ def read_parities(parts: Any, d: int, h: int, j: int, even: Any, odd: Any) -> No
         odd: likewise.
     """
     i = h // 2
-    q_q, q_p, q_sum, q_next = parts[0][d, i, j], parts[1][d, i, j], parts[2][d, i, j], parts[1][d, i, j + 1]
+    q_q, q_p, q_change, q_next = parts[0][d, i, j], parts[1][d, i, j], parts[2][d, i, j], parts[1][d, i, j + 1]
     below = i + h % 2
     one, two, three, four = parts[3][d, below], parts[4][d, below], parts[5][d, below], parts[4][d, below]
-    p_q, p_p, p_sum, p_next = one[j], two[j], three[j], four[j + 1]
+    p_q, p_p, p_change, p_next = one[j], two[j], three[j], four[j + 1]
     if h % 2:
         for n in range(len(even)):
             by_q = real(q_q[n]) + real(p_q[n])
             by_p = real(q_p[n]) + real(p_p[n])
             by_next = real(q_next[n]) + real(p_next[n])
-            even[n] = real(q_sum[n]) + real(p_sum[n]) - by_q - by_p
+            even[n] = real(q_change[n]) + real(p_change[n]) + by_q + by_p
             odd[n] = by_q + by_next
     else:
-        s_q, s_p, s_sum, s_next = (
+        c_q, c_p, c_change, c_next = (
             parts[6][d, i, j],
             parts[7][d, i, j],
             parts[8][d, i, j],
             parts[7][d, i, j + 1],
         )
         for n in range(len(even)):
-            by_q = real(s_q[n]) - real(q_q[n]) - real(p_q[n])
-            by_p = real(s_p[n]) - real(q_p[n]) - real(p_p[n])
-            by_next = real(s_next[n]) - real(q_next[n]) - real(p_next[n])
-            even[n] = real(s_sum[n]) - real(q_sum[n]) - real(p_sum[n]) - by_q - by_p
+            by_q = real(c_q[n]) + real(q_q[n]) + real(p_q[n])
+            by_p = real(c_p[n]) + real(q_p[n]) + real(p_p[n])
+            by_next = real(c_next[n]) + real(q_next[n]) + real(p_next[n])
+            even[n] = real(c_change[n]) + real(q_change[n]) + real(p_change[n]) + by_q + by_p
             odd[n] = by_q + by_next
 
 
