@@ -23,7 +23,7 @@ from omote.models.liveportrait.fast.winograd import TiledConv
 from omote.models.liveportrait.generator import SpadeGenerator
 from omote.models.liveportrait.motion import MotionExtractor
 from omote.models.liveportrait.warping import WarpingModule
-from omote.models.quantised import PLAIN, Range, Stage, multiplies_bytes
+from omote.models.quantised import PLAIN, Range, Stage, coded_weight, multiplies_bytes
 from omote.models.seeded import fill_seeded
 
 KEYPOINTS = 5
@@ -154,20 +154,52 @@ def test_enlarged_volumes_are_written_beside_others() -> None:
     assert (bytes_[..., 6:] == 7).all()
 
 
+def closeness(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Signal to noise, dB."""
+    return float(10 * torch.log10(wanted.var() / (found.float() - wanted).square().mean()))
+
+
+def put_together(parts: list[torch.Tensor], size: tuple[int, int, int], taps: int) -> torch.Tensor:
+    """(B, O, D, H, W) of what `DeepConv` gives, as `sample_deformed` reads it."""
+    count, shares = len(parts[0]), parts[0].shape[-1]
+    made = torch.zeros(count, *size[:2], size[2] + 1, taps, shares // taps)
+    for image, d, h, j in product(range(count), range(size[0]), range(size[1]), range((size[2] + 1) // 2)):
+        pair = np.empty((2, shares), np.float32)
+        read_parities(tuple(as_array(part[image]) for part in parts), d, h, j, *pair)
+        made[image, d, h, 2 * j : 2 * j + 2] = torch.from_numpy(pair).view(2, taps, -1)
+    padded = F.pad(made[:, :, :, : size[2]], (0, 0, 0, 0, 0, 0, 0, 0, taps // 2, taps // 2))
+    return (
+        torch.stack([padded[:, tap : tap + size[0], ..., tap, :] for tap in range(taps)])
+        .sum(0)
+        .movedim(-1, 1)
+    )
+
+
 @pytest.mark.parametrize("size", [(3, 8, 10), (4, 7, 5), (1, 1, 2)])
 def test_even_and_odd_rows_are_convolved_apart(size: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     weight, bias, x = torch.randn(4, 6, 5, 7, 7), torch.randn(4), torch.randn(2, 6, *size)
-    parts = DeepConv(weight, bias, torch.float32)(x)
-    wanted = F.conv3d(x, weight, bias, padding=(2, 3, 3))
-    shares = torch.zeros(2, *size[:2], size[2] + 1, 5, 4)
-    for image, d, h, j in product(range(2), range(size[0]), range(size[1]), range((size[2] + 1) // 2)):
-        pair = np.empty((2, 20), np.float32)
-        read_parities(tuple(as_array(part[image]) for part in parts), d, h, j, *pair)
-        shares[image, d, h, 2 * j : 2 * j + 2] = torch.from_numpy(pair).view(2, 5, 4)
-    padded = F.pad(shares[:, :, :, : size[2]], (0, 0, 0, 0, 0, 0, 0, 0, 2, 2))
-    found = sum(padded[:, tap : tap + size[0], ..., tap, :] for tap in range(5)) + bias
-    assert found.movedim(-1, 1).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+    found = put_together(DeepConv(weight, bias, torch.float32)(x), size, 5)
+    wanted = F.conv3d(x, weight, padding=(2, 3, 3))
+    assert found.numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+
+
+@needs_bytes
+def test_rows_apart_bear_bytes_as_well_as_rows_together() -> None:
+    # Sums of neighbouring rows, in place of differences, would err several times as much where a picture is smooth.
+    torch.manual_seed(0)
+    size = (4, 32, 32)
+    weight = torch.randn(4, 6, 5, 7, 7)
+    x = F.interpolate(1 + torch.rand(1, 6, 4, 6, 6), size, mode="trilinear")
+    stage = Stage("watch")
+    apart = DeepConv(weight, torch.zeros(4), torch.float32, stage)
+    apart(x)
+    stage.now = "bytes"
+    whole, steps = coded_weight(weight.movedim(2, 0).flatten(0, 1))  # of slices, as they would be multiplied
+    rounded = (whole * steps.view(-1, 1, 1, 1)).unflatten(0, (5, 4)).movedim(0, 2)
+    together = F.conv3d(apart.range.rounded(x), rounded, padding=(2, 3, 3))
+    wanted = F.conv3d(x, weight, padding=(2, 3, 3))
+    assert closeness(put_together(apart(x), size, 5), wanted) > closeness(together, wanted) - 3
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -234,11 +266,6 @@ def test_the_warping_module_warps_the_same(occlusion: bool) -> None:
     assert (found - wanted).abs().max().item() < 2e-5
     assert (about.float() - wanted).abs().max().item() < 0.05 * wanted.abs().max().item()
     assert (shared - torch.cat(each)).abs().max().item() < 2e-5
-
-
-def closeness(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Signal to noise, dB."""
-    return float(10 * torch.log10(wanted.var() / (found.float() - wanted).square().mean()))
 
 
 @needs_bytes
