@@ -38,7 +38,7 @@ class SourceRenderer:
         self.sides |= set(images.shape[2:])
         return images
 
-    def study(self, examples: object) -> None:
+    def study(self, examples: object, told: object = None) -> None:
         """Nothing to choose."""
 
     def render(self, features: Tensor, source: Tensor, driving: Tensor) -> Tensor:

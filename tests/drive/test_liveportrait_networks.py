@@ -140,8 +140,16 @@ def test_many_pictures_are_drawn_with_products_of_bytes_where_they_stay_close(
     examples = [(features, points[0], points[2]), (features, points[0], points[3])]
     monkeypatch.setattr(renderer_module, "CLOSE", math.inf)  # never as close as that
     for one in (renderer, same):
-        one.study(examples)
+        told: list[tuple[int, int]] = []
+        one.study(examples, lambda *both, told=told: told.append(both))
         one.study([])
+        if one is renderer and multiplies_bytes():
+            assert told[0] == (0, 4)  # at least both pictures, both ways
+            blocks = nets.spade_generator.config.num_middle_blocks
+            assert told[-1] == (2 * (2 + blocks - min(2, blocks)),) * 2
+            assert all(done <= count for done, count in told)
+        else:
+            assert not told
         assert torch.equal(one.render(features, points[0], points[1]), wanted)
     if not multiplies_bytes():
         return

@@ -279,7 +279,7 @@ class Studied(SourceRenderer):
         super().__init__()
         self.examples: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
-    def study(self, examples: object) -> None:
+    def study(self, examples: object, told: object = None) -> None:
         self.examples += examples  # type: ignore[operator]
 
 

@@ -57,7 +57,7 @@ def animate_portrait(job: Job, place: Path, progress: Progress) -> Animated:
     made = write_frames(
         job,
         place,
-        _frames(job, engine, source, leaders, shown, unfinished),
+        _frames(job, engine, source, leaders, shown, unfinished, progress),
         shown.times,
         faces=len(source.faces),
         sound=_sound(job, leaders, source),
@@ -93,6 +93,7 @@ def _frames(
     leaders: Sequence[Leader],
     shown: Shown,
     keep: Keep,
+    progress: Progress,
 ) -> Generator[tuple[Picture, float], None, None]:
     """(frame as it is shown, seconds from the first one), streamed."""
     from omote.animation.portrait_compare import Panels
@@ -104,7 +105,7 @@ def _frames(
             photo = source.picture if isinstance(source, PhotoSource) else None
             panels = stack.enter_context(Panels(photo, leaders[0] if leaders else None))
         mark = signing.visible_mark() if job.options.visible_mark else None
-        pictures = engine.frames(source, shown.moved, shown.numbers, keep)
+        pictures = engine.frames(source, shown.moved, shown.numbers, keep, progress)
         for number, time, frame in zip(shown.numbers, shown.times, pictures, strict=True):
             if panels is not None:
                 frame = panels.join(frame, float(shown.moments[number]))

@@ -199,6 +199,7 @@ class LivePortrait:
         moved: Sequence[Moved],
         numbers: Sequence[int] | None = None,
         keep: Keep | None = None,
+        progress: Progress = _silent,
     ) -> Iterator[Picture]:
         """The frames (H, W, 3) uint8 RGB; memory does not grow with their number.
 
@@ -207,6 +208,7 @@ class LivePortrait:
             moved: one a face, all of one length.
             numbers: which of the frames, in order; None: all. Those of a video may be shown several times.
             keep: may give faces that were drawn before (`omote.drive.liveportrait.drawing`).
+            progress: told while the way to draw them is chosen.
 
         Raises:
             InputError: not one a face, or other lengths.
@@ -216,5 +218,6 @@ class LivePortrait:
             raise InputError(what, remedy="Give one a face, all of one length.")
         shown = range(len(moved[0])) if numbers is None else numbers
         if len(shown) >= _MANY and self.options.approximate:
-            self.renderer.study(source.examples(moved, shown, self.renderer))
+            examples = source.examples(moved, shown, self.renderer)
+            self.renderer.study(examples, lambda done, total: progress("choosing how to draw", done, total))
         return source.frames(moved, shown, self.options, Drawing(self.renderer, keep))

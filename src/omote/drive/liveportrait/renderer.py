@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,14 @@ Example = tuple[Any, Tensor, Tensor]
 """Features of `Renderer.prepare`, keypoints of the source, and those that it is to have; of one picture."""
 
 
+Told = Callable[[int, int], None]
+"""Called with the number of pictures that were drawn, and of those to be drawn as far as is known."""
+
+
+def _untold(drawn: int, count: int) -> None:
+    """Nobody asked."""
+
+
 class Renderer(Protocol):
     """Draws a source whose face has moved."""
 
@@ -49,11 +57,12 @@ class Renderer(Protocol):
             driving: (B, 21, 3) keypoints that it is to have.
         """
 
-    def study(self, examples: Sequence[Example]) -> None:
+    def study(self, examples: Sequence[Example], told: Told = _untold) -> None:
         """Choose how to draw many pictures, some of which are given.
 
         Args:
             examples: of what `render` will be given.
+            told: after each picture that is drawn for it.
         """
 
 
@@ -102,7 +111,7 @@ class FastRenderer:
         with torch.inference_mode():
             return self.generator(self.warping(features, driving.float(), source.float()))
 
-    def study(self, examples: Sequence[Example]) -> None:
+    def study(self, examples: Sequence[Example], told: Told = _untold) -> None:
         """Have most products be of bytes where the examples then stay within `CLOSE` of what they were.
 
         They also tell how bytes stand for numbers. The more of the generator's first blocks keep their precision, the
@@ -111,15 +120,24 @@ class FastRenderer:
         stage = self._stage
         if stage is None or not examples:
             return
+        drawn = 0
+
+        def draw(tried: int) -> list[Tensor]:
+            nonlocal drawn
+            pictures = []
+            for example in examples:
+                told(drawn, (1 + tried) * len(examples))
+                pictures.append(self.render(*example))
+                drawn += 1
+            told(drawn, (1 + tried) * len(examples))
+            return pictures
+
         stage.now = "watch"
-        wanted = [self.render(*example) for example in examples]
+        wanted = draw(1)
         stage.now = "bytes"
-        for first in range(min(_FIRST, self._blocks), self._blocks + 1):
+        for tried, first in enumerate(range(min(_FIRST, self._blocks), self._blocks + 1), 1):
             stage.first = first
-            close = min(
-                peak_ratio(self.render(*example), seen)
-                for example, seen in zip(examples, wanted, strict=True)
-            )
+            close = min(map(peak_ratio, draw(tried), wanted))
             _log.debug("products of bytes from block %d on: %.1f dB", first, close)
             if close >= CLOSE:
                 return
@@ -162,7 +180,7 @@ class PlainRenderer:
             image: Tensor = self._nets.spade_generator(warped.out)
         return image.float().cpu()
 
-    def study(self, examples: Sequence[Example]) -> None:
+    def study(self, examples: Sequence[Example], told: Told = _untold) -> None:
         """Nothing is chosen; see `Renderer`."""
 
 

@@ -27,8 +27,8 @@ class DeepConv:
 
         even results: P O + Q E = (P - Q)(O - E) + Q O + P E        odd results: Q O + P E, a row later
 
-    so that with 7 taps 3 + 4 + 4 products give what 14 did: along both axes 121 instead of 196. (With the sums of both in
-    place of the differences, and the rest taken away again, bytes lost 9 dB: neighbouring rows are alike.)
+    so that with 7 taps 3 + 4 + 4 products give what 14 did: along both axes 121 instead of 196. With sums in
+    place of the differences, bytes lost 9 dB more: neighbouring rows are alike.
 
     Args:
         weight: (O, in, K, k', k''), K odd and the others 4 n + 3.

@@ -172,7 +172,12 @@ def read_parities(parts: Any, d: int, h: int, j: int, even: Any, odd: Any) -> No
         odd: likewise.
     """
     i = h // 2
-    q_q, q_p, q_change, q_next = parts[0][d, i, j], parts[1][d, i, j], parts[2][d, i, j], parts[1][d, i, j + 1]
+    q_q, q_p, q_change, q_next = (
+        parts[0][d, i, j],
+        parts[1][d, i, j],
+        parts[2][d, i, j],
+        parts[1][d, i, j + 1],
+    )
     below = i + h % 2
     one, two, three, four = parts[3][d, below], parts[4][d, below], parts[5][d, below], parts[4][d, below]
     p_q, p_p, p_change, p_next = one[j], two[j], three[j], four[j + 1]
