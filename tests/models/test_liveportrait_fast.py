@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from omote.errors import InputError
 from omote.models.compiled import as_array
 from omote.models.liveportrait.config import DenseMotionConfig, GeneratorConfig, MotionConfig, WarpingConfig
-from omote.models.liveportrait.fast import FastGenerator, FastMotion, FastWarping
+from omote.models.liveportrait.fast import FastGenerator, FastMotion, FastWarping, winograd
 from omote.models.liveportrait.fast import enlarged as cells_of_four
 from omote.models.liveportrait.fast.convolutions import DeepConv, fold_norm
 from omote.models.liveportrait.fast.enlarged import CellConv, EnlargedConv
 from omote.models.liveportrait.fast.loops import measure, modulate, modulate_cells
 from omote.models.liveportrait.fast.volumes import read_parities
-from omote.models.liveportrait.fast.winograd import TiledConv
+from omote.models.liveportrait.fast.winograd import TiledConv, picture_conv
 from omote.models.liveportrait.generator import SpadeGenerator
 from omote.models.liveportrait.motion import MotionExtractor
 from omote.models.liveportrait.warping import WarpingModule
@@ -104,7 +104,28 @@ def test_tiles_are_convolved_as_their_picture_is(size: tuple[int, int], added: b
     weight, bias, x = torch.randn(5, 200, 3, 3) / 40, torch.randn(5), torch.randn(2, 200, *size)
     plus = torch.randn(2, 5, *size) if added else None
     wanted = F.conv2d(x, weight, bias, padding=1) + (plus if plus is not None else 0)
-    assert TiledConv(weight, bias)(x, plus).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+    tiled = TiledConv(weight, bias)
+    assert tiled(x, plus).numpy() == pytest.approx(wanted.numpy(), abs=1e-4)
+    half, more = x.to(torch.bfloat16), None if plus is None else plus.to(torch.bfloat16)
+    made, sums = tiled(half, more), tiled(half.float(), None if more is None else more.float())
+    assert made.dtype == torch.bfloat16
+    assert torch.equal(made, sums.to(torch.bfloat16))  # rounded once, at the end
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_wide_convolutions_are_tiled_where_that_is_faster(monkeypatch: pytest.MonkeyPatch, amx: bool) -> None:
+    monkeypatch.setattr(winograd, "has_amx", lambda: amx)
+    for wide, dtype, tiled in (
+        (128, torch.float32, True),
+        (64, torch.float32, False),
+        (512, torch.bfloat16, not amx),
+        (256, torch.bfloat16, False),
+    ):
+        made = picture_conv(torch.zeros(wide, wide, 3, 3), torch.zeros(wide), dtype)
+        assert isinstance(made, TiledConv) is tiled
+    assert not isinstance(
+        picture_conv(torch.zeros(512, 512, 1, 1), torch.zeros(512), torch.float32), TiledConv
+    )
 
 
 def test_bfloat16_is_read_and_rounded_as_torch_does() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omote.errors import InputError
+from omote.models.products import Product
 
 Activation = Literal["none", "relu", "leaky_relu"]
 Padding = Sequence[tuple[int, int]]
@@ -61,6 +62,7 @@ class Conv:
         self._weight = weight.detach().to(dtype).contiguous(memory_format=self._layout)
         self._bias = None if bias is None else bias.detach().to(dtype).contiguous()
         self._packed: dict[tuple[int, ...], Tensor] = {}
+        self._product: Product | None = None
 
     def __call__(self, x: Tensor, plus: Tensor | None = None) -> Tensor:
         """The result (B, out, ...), channels last.
@@ -113,8 +115,10 @@ class Conv:
             (len(x), *made, *self._kernel, x.shape[1]), (*steps[:4], *steps[1:4], steps[4])
         )
         rows = seen.reshape(-1, self._kernel.numel() * x.shape[1])
-        weight = self._weight.movedim(1, -1).flatten(1)
-        return self._activated(F.linear(rows, weight, self._bias).view(len(x), *made, -1).movedim(-1, 1))
+        if self._product is None:
+            weight = self._weight.movedim(1, -1).flatten(1)
+            self._product = Product(weight, self._bias, weight.dtype, fuse=True)
+        return self._activated(self._product.alone(rows).view(len(x), *made, -1).movedim(-1, 1))
 
     def _activated(self, x: Tensor) -> Tensor:
         if self.activation == "none":

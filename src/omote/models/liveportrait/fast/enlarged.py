@@ -16,6 +16,7 @@ from torch import Tensor
 from omote.models.compiled import as_array
 from omote.models.liveportrait.fast.loops import CELL_ROWS, CELL_TERMS, look_at_cells, spread
 from omote.models.packed import Activation, Conv
+from omote.models.products import Products
 from omote.models.quantised import PLAIN, ByteConv, ByteProducts, Range, Stage, coded_tensor
 
 _CELLS = 1024  # at a time: few enough for the caches, enough for the products
@@ -127,9 +128,9 @@ class CellConv:
         taps = weight.detach().permute(2, 3, 1, 0)  # (3, 3, in, out)
         made = [torch.stack(columns, 1) for rows in _taps(taps, 0) for columns in _taps(torch.stack(rows), 1)]
         weights = torch.stack(made).flatten(1, 3)  # (16, 4 in, out)
-        self._weight, self._stage, self.range = weights.to(dtype), stage, Range()
+        self._products, self._stage, self.range = Products(weights, dtype), stage, Range()
         if stage is not None:
-            self._products = ByteProducts(weights, torch.bfloat16, [Range() for _ in weights])
+            self._coded = ByteProducts(weights, torch.bfloat16, [Range() for _ in weights])
         self._inputs = weight.shape[1]
         self.bias = bias.detach().float()
 
@@ -146,7 +147,7 @@ class CellConv:
         codes = np.stack([PLAIN] * 16)
         if now == "bytes":
             # Parts come in steps of `range`.
-            codes = np.stack([each.code for each in self._products.ranges])
+            codes = np.stack([each.code for each in self._coded.ranges])
             codes[:, 0] *= self.range.step
         elif now == "watch":
             self.range.see(parts[..., first : first + self._inputs])
@@ -157,11 +158,11 @@ class CellConv:
             look_at_cells(*inputs, as_array(seen))
             flat = seen.flatten(2, 3).flatten(0, 1)
             if now == "bytes":
-                made = self._products(flat)
+                made = self._coded(flat)
             else:
-                made = list(torch.bmm(flat, self._weight))
+                made = self._products(flat)
             if now == "watch":
-                for each, one in zip(self._products.ranges, flat, strict=True):
+                for each, one in zip(self._coded.ranges, flat, strict=True):
                     each.see(one)
             yield top, made
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from omote.models.compiled import coded, loop, part, real
+from omote.models.compiled import coded, loop, part, real, stored
 
 
 @loop
@@ -232,9 +232,9 @@ def take_tiles(x: Any, matrix: Any, tiles: Any) -> None:
     """What the products of `TiledConv` look at.
 
     Args:
-        x: (B, H, W, C); zero outside.
+        x: (B, H, W, C) float32 or bfloat16; zero outside.
         matrix: (t, t) float32, applied along both axes of a tile of t x t pixels, which overlap by 2.
-        tiles: (t t, B h w, C) for h x w tiles that cover the picture.
+        tiles: (t t, B h w, C) float32 for h x w tiles that cover the picture.
     """
     count, height, width, channels = x.shape
     size = len(matrix)
@@ -253,7 +253,8 @@ def take_tiles(x: Any, matrix: Any, tiles: Any) -> None:
                         row, column, pixel = i * side + r - 1, j * side + s - 1, pixels[r, s]
                         if 0 <= row < height and 0 <= column < width:
                             source = x[image, row, column, first : first + many]
-                            pixel[:many] = source
+                            for c in range(many):
+                                pixel[c] = real(source[c])
                         else:
                             pixel[:] = 0
                 _mix(matrix, pixels, size, mixed, many)
@@ -268,7 +269,7 @@ def give_tiles(tiles: Any, bias: Any, plus: Any, matrix: Any, made: Any) -> None
     """The results of `TiledConv`, of its products.
 
     Args:
-        tiles: (t t, B h w, C).
+        tiles: t t times (B h w, C) float32.
         bias: (C,) float32.
         plus: (B, H, W, C) that is added, or empty.
         matrix: (n, t) float32, applied along both axes.
@@ -288,7 +289,7 @@ def give_tiles(tiles: Any, bias: Any, plus: Any, matrix: Any, made: Any) -> None
                 for r in range(size):
                     for s in range(size):
                         product = products[r, s]
-                        source = tiles[r * size + s, place, first : first + many]
+                        source = tiles[r * size + s][place, first : first + many]
                         product[:many] = source
                 _mix(matrix, products, size, mixed, many)
                 _mix(matrix, mixed, side, products, many)
@@ -303,7 +304,7 @@ def give_tiles(tiles: Any, bias: Any, plus: Any, matrix: Any, made: Any) -> None
                         if plus.size:
                             other = plus[image, row, column, first : first + many]
                             for c in range(many):
-                                out[c] = product[c] + more[c] + other[c]
+                                out[c] = stored(product[c] + more[c] + real(other[c]), out)
                         else:
                             for c in range(many):
-                                out[c] = product[c] + more[c]
+                                out[c] = stored(product[c] + more[c], out)
