@@ -2,7 +2,7 @@
 
 Milliseconds for an image pair (RGB and normals) at the shipped size and at the paper's (two Hiera-T, 512 px): the
 plain network of Hugging Face `transformers` in float32, the same under bfloat16 autocast, and `FastInversion` in
-float32 and in bfloat16 (in use, the latter where the processor has AMX). All take turns in one run and the medians
+float32 and in bfloat16 (in use, the latter where that is faster). All take turns in one run and the medians
 count, so that a busy machine slows all alike. A training step of the shipped network follows. Ends with one JSON line;
 ``speedup_bf16`` is the smaller of both sizes' ratios.
 """

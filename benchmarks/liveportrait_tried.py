@@ -133,8 +133,8 @@ def cells(dtype: torch.dtype) -> tuple[Work, Work]:
 
     def by_cell() -> None:
         for top, products in other(shared.parts(x)[0], 0):
-            inputs = map(as_array, (small[0], statistics[0], products, other.bias))
-            modulate_cells(*inputs, top, 0.2, PLAIN, as_array(made[0]))
+            inputs = (*map(as_array, (small[0], statistics[0])), tuple(map(as_array, products)))
+            modulate_cells(*inputs, as_array(other.bias), top, 0.2, PLAIN, as_array(made[0]))
 
     return by_pixel, by_cell
 

@@ -38,7 +38,7 @@ class TrainingArgs:
     patience: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Stop early after so many validations without a new best; 0: never."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format; auto: bfloat16 on CPUs with AMX and on GPUs that have it."""
+    """Number format; auto: bfloat16 on CPUs that are faster in it (AMX; AMD's since Zen 4) and on GPUs that have it."""
     threads: Annotated[int | None, option("N")] = None
     """Threads of the CPU (all cores)."""
     checkpoint_seconds: Annotated[float, tyro.conf.arg(metavar="S")] = 60.0

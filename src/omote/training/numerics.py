@@ -16,7 +16,8 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "float16")
 def pick_precision(wanted: Precision, device: torch.device) -> torch.dtype:
     """The number format of the heavy operations.
 
-    "auto" is bfloat16 on CPUs with AMX and CUDA devices that have it, float16 on older CUDA devices, else float32.
+    "auto" is bfloat16 on CPUs that are faster in it and CUDA devices that have it, float16 on older CUDA devices, else
+    float32.
 
     Raises:
         InputError: float16 on something other than CUDA (its gradients would need it), or an unknown name.

@@ -1,7 +1,7 @@
 """The inversion network for use on a CPU: the same weights and formulas, arranged for speed.
 
 Against `InversionNet` with the blocks of `transformers` (the plain reference, which the tests compare with): weights
-and activations are bfloat16 throughout where the processor has AMX (autocast would convert back and forth); queries,
+and activations are bfloat16 throughout where that is faster (autocast would convert back and forth); queries,
 keys and values come from separate products, so that the windows of an attention count as heads and nothing is copied
 between products; the largest of pooled values is found by ``amax`` (``max`` also finds where it was, slowly); products
 and convolutions are fused with the activation or the sum that follows; a picture's tokens are put into Hiera's order
